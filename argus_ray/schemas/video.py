@@ -89,7 +89,7 @@ class Reingest(Request):
     sampling: SamplingPolicy | None = None
 
 
-class Warning_(Schema):
+class VideoWarning(Schema):
     """Something a person should know about a ready video."""
 
     type: str
@@ -105,7 +105,7 @@ class Video(Schema):
     name: str
     state: VideoState
     reason: Reason | None = None
-    warnings: list[Warning_] = []
+    warnings: list[VideoWarning] = []
     size_bytes: int | None = None
     content_type: str | None = None
     sha256: str | None = None

@@ -1,0 +1,154 @@
+"""A statement is a value: the text of one SQL statement, its parameters, and the type of its rows.
+
+A catalogue function describes; `Tx` runs it in a worker, `AsyncTx` in the API. So each query is written once, and what
+it says can be read without a database. The caller owns the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Generic, LiteralString, TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+
+from argus_ray.errors import ArgusError, Conflict, Forbidden, InvalidRequest, NotFound, Unavailable
+
+R = TypeVar("R")
+
+
+class Statement(Generic[R]):
+    """One SQL statement whose rows are `row`: a pydantic model or dataclass by column names, `dict`, or a scalar type
+    for the first column. Dicts, lists and models among the parameters travel as jsonb, except lists of plain values,
+    which are arrays.
+    """
+
+    __slots__ = ("missing", "params", "row", "sql")
+
+    def __init__(self, row: type[R], sql: LiteralString, /, **params: Any) -> None:
+        self.row = row
+        self.sql = sql
+        self.params: Mapping[str, Any] = {name: _adapt(value) for name, value in params.items()}
+        self.missing: ArgusError | None = None
+
+    def or_raise(self, missing: ArgusError) -> Statement[R]:
+        """The same statement; `one` raises this when no row comes back."""
+        copy = Statement(self.row, self.sql, **self.params)
+        copy.missing = missing
+        return copy
+
+    def build(self, record: Mapping[str, Any]) -> R:
+        """One row of the answer as `row`."""
+        if self.row is dict:
+            return dict(record)  # type: ignore[return-value]  # row is dict, so R is
+        if isinstance(self.row, type) and issubclass(self.row, BaseModel):
+            return self.row.model_validate(record)
+        if hasattr(self.row, "__dataclass_fields__"):
+            return self.row(**record)
+        value: R = next(iter(record.values()))
+        return value
+
+
+def _adapt(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return Jsonb(value.model_dump(mode="json", exclude_none=True))
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(x, dict) for x in value)):
+        return Jsonb(value)
+    return value
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """SQLSTATEs into errors a caller can act on: the one table of them."""
+    try:
+        yield
+    except pg.InsufficientPrivilege as error:
+        raise Forbidden(_sentence(error, "your role in this project does not allow that: ask an owner")) from error
+    except pg.UniqueViolation as error:
+        raise Conflict(
+            f"that exists already ({error.diag.constraint_name})", constraint=error.diag.constraint_name
+        ) from error
+    except pg.ForeignKeyViolation as error:
+        raise NotFound("what this refers to does not exist, or is not yours") from error
+    except pg.CheckViolation as error:
+        raise Conflict(_sentence(error, "the change is not allowed"), constraint=error.diag.constraint_name) from error
+    except (pg.DataError, pg.UntranslatableCharacter, pg.ProgramLimitExceeded) as error:
+        raise InvalidRequest(_sentence(error, "a value cannot be stored")) from error
+    except (psycopg.OperationalError, pg.QueryCanceled) as error:
+        raise Unavailable("the database does not answer: try again in a moment") from error
+
+
+def _sentence(error: psycopg.Error, otherwise: str) -> str:
+    """Our own `raise` statements carry a sentence for people; the server's texts are not for them."""
+    raised_by_us = (error.diag.context or "").startswith("PL/pgSQL function argus.")
+    return error.diag.message_primary if raised_by_us and error.diag.message_primary else otherwise
+
+
+class Tx:
+    """Runs statements in a worker's open transaction."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+
+    def one(self, statement: Statement[R]) -> R:
+        """The only row. Raises the statement's `or_raise`, or NotFound."""
+        row = self.maybe(statement)
+        if row is None:
+            raise statement.missing or NotFound("there is no such thing")
+        return row
+
+    def maybe(self, statement: Statement[R]) -> R | None:
+        """The first row, or None."""
+        with translated(), self.connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(statement.sql, statement.params)
+            record = cursor.fetchone() if cursor.description else None
+        return None if record is None else statement.build(record)
+
+    def all(self, statement: Statement[R]) -> list[R]:
+        with translated(), self.connection.cursor(row_factory=dict_row) as cursor:
+            cursor.execute(statement.sql, statement.params)
+            return [statement.build(record) for record in cursor.fetchall()]
+
+    def run(self, statement: Statement[Any]) -> int:
+        """The number of rows it touched."""
+        with translated(), self.connection.cursor() as cursor:
+            return cursor.execute(statement.sql, statement.params).rowcount
+
+
+class AsyncTx:
+    """Runs statements in a request's open transaction."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self.connection = connection
+
+    async def one(self, statement: Statement[R]) -> R:
+        """The only row. Raises the statement's `or_raise`, or NotFound."""
+        row = await self.maybe(statement)
+        if row is None:
+            raise statement.missing or NotFound("there is no such thing, or it is not yours")
+        return row
+
+    async def maybe(self, statement: Statement[R]) -> R | None:
+        """The first row, or None."""
+        with translated():
+            async with self.connection.cursor(row_factory=dict_row) as cursor:
+                await cursor.execute(statement.sql, statement.params)
+                record = await cursor.fetchone() if cursor.description else None
+        return None if record is None else statement.build(record)
+
+    async def all(self, statement: Statement[R]) -> list[R]:
+        with translated():
+            async with self.connection.cursor(row_factory=dict_row) as cursor:
+                await cursor.execute(statement.sql, statement.params)
+                return [statement.build(record) for record in await cursor.fetchall()]
+
+    async def run(self, statement: Statement[Any]) -> int:
+        """The number of rows it touched."""
+        with translated():
+            async with self.connection.cursor() as cursor:
+                await cursor.execute(statement.sql, statement.params)
+                return cursor.rowcount
