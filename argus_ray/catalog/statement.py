@@ -12,6 +12,7 @@ from typing import Any, Generic, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql as composed
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
@@ -29,7 +30,7 @@ class Statement(Generic[R]):
 
     __slots__ = ("missing", "params", "row", "sql")
 
-    def __init__(self, row: type[R], sql: LiteralString, /, **params: Any) -> None:
+    def __init__(self, row: type[R], sql: LiteralString | composed.Composed, /, **params: Any) -> None:
         self.row = row
         self.sql = sql
         self.params: Mapping[str, Any] = {name: _adapt(value) for name, value in params.items()}

@@ -1,0 +1,45 @@
+"""Folding: vectors move from a model's recent part, which search scans, into the one with the index.
+
+Inserting into HNSW is some fifty times slower than COPY, so ingest never waits for it. A batch is one statement: at
+every instant a search sees each vector once.
+"""
+
+from __future__ import annotations
+
+from argus_ray.catalog.statement import Statement
+
+
+def waiting(model_number: int) -> Statement[int]:
+    """How many vectors of a model lie in the recent part."""
+    return Statement(
+        int,
+        "select count(*) from embeddings where model_number = %(model)s and not indexed",
+        model=model_number,
+    )
+
+
+def batch(model_number: int, size: int) -> Statement[int]:
+    """Move up to `size` vectors; how many were moved. Those that another fold or a deletion holds are left to it."""
+    return Statement(
+        int,
+        """
+        with chosen as materialized (
+          select project_id, video_id, pts_us from embeddings
+          where model_number = %(model)s and not indexed
+          limit %(size)s for update skip locked
+        ), taken as (
+          delete from embeddings e using chosen c
+          where e.project_id = c.project_id and e.video_id = c.video_id and e.pts_us = c.pts_us
+            and e.model_number = %(model)s and not e.indexed
+          returning e.project_id, e.video_id, e.pts_us, e.embedding
+        ), folded as (
+          insert into embeddings (project_id, video_id, pts_us, model_number, indexed, embedding)
+          select project_id, video_id, pts_us, %(model)s, true, embedding from taken
+          on conflict (project_id, video_id, pts_us, model_number, indexed) do update set embedding = excluded.embedding
+          returning 1
+        )
+        select count(*) from folded
+        """,
+        model=model_number,
+        size=size,
+    )
