@@ -484,7 +484,7 @@ _BROKEN: dict[str, Maker] = {
     "size_lie": _lying("size_lie.mp4", lambda data: damage.claims_size(data, 65_535, 65_535)),
     "duration_lie": _lying("duration_lie.mp4", lambda data: damage.claims_duration(data, 40_000_000)),
     "huge_size": _failing(
-        "huge_size.avi", "video-too-large", lambda data: damage.avi_claims_size(data, 16_000, 16_000), codec="ffv1"
+        "huge_size.avi", "video-too-large", lambda data: damage.avi_claims_size(data, 16_000, 16_000), codec="utvideo"
     ),
     "impossible_size": _failing(
         "impossible_size.avi", None, lambda data: damage.avi_claims_size(data, 100_000, 100_000), codec="ffv1"
@@ -504,9 +504,6 @@ _BROKEN: dict[str, Maker] = {
 
 
 def catalogue() -> dict[str, Maker]:
-    """Every kind of clip by name; each maker writes into a folder and says what is true of the file.
-
-    `billion_frames` must be opened under a memory limit alone (`argus_ray.video.process`).
-    """
+    """Every kind of clip by name; each maker writes into a folder and says what is true of the file."""
     sound = {name: _sound_maker(name, ending, options) for name, (ending, options) in _SOUND.items()}
     return {**sound, "wrong_extension": _wrong_extension, "edit_list": _edit_list, "cover_mkv": _cover_mkv, **_BROKEN}

@@ -105,7 +105,7 @@ def claims_duration(data: bytes, seconds: int) -> bytes:
 def claims_samples(data: bytes, count: int) -> bytes:
     """The tables of an MP4 claim `count` samples of one byte in one chunk, in a file that is no longer for it.
 
-    A demuxer that believes it allocates tens of bytes for each: open it under a memory limit alone.
+    A demuxer that believes it allocates tens of bytes for each; FFmpeg 8 says the count and indexes nothing.
     """
     times, _ = find(data, f"{_STBL}/stts")
     sizes, _ = find(data, f"{_STBL}/stsz")
