@@ -181,3 +181,10 @@ class CompleteUpload(Request):
     """The parts are a cross-check only: S3 itself is asked what arrived."""
 
     parts: Annotated[list[CompletedPart], Field(max_length=10_000)] | None = None
+
+
+class Media(Schema):
+    """A short-lived URL of the original bytes."""
+
+    url: str
+    expires_at: Timestamp

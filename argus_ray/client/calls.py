@@ -1,0 +1,271 @@
+"""Every route of the API as a function that describes its call; nothing is sent here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, TypeAdapter
+
+from argus_ray.client.call import Call, Pages
+from argus_ray.schemas.common import Page
+from argus_ray.schemas.frame import Frame, Search, SearchAnswer
+from argus_ray.schemas.job import Job, JobKind, JobState
+from argus_ray.schemas.project import (
+    ApiKey,
+    ApiKeyCreate,
+    ApiKeyCreated,
+    AuditEntry,
+    Me,
+    Member,
+    MemberInvite,
+    MemberUpdate,
+    MeUpdate,
+    Project,
+    ProjectCreate,
+    ProjectUpdate,
+    Role,
+)
+from argus_ray.schemas.video import (
+    CompletedPart,
+    CompleteUpload,
+    Media,
+    Part,
+    PartRequest,
+    Reingest,
+    SamplingPolicy,
+    UploadedPart,
+    Video,
+    VideoCreate,
+    VideoCreated,
+    VideoImport,
+    VideoState,
+    VideoUpdate,
+)
+
+Row = TypeVar("Row", bound=BaseModel)
+Id = UUID | str
+
+NOTHING: TypeAdapter[None] = TypeAdapter(type(None))
+
+
+def _pages(row: type[Row], path: str, **params: Any) -> Pages[Row]:
+    return Pages(Call("GET", path, TypeAdapter(Page[row]), params=params))  # type: ignore[valid-type]  # a type at run time
+
+
+def _once() -> str:
+    return secrets.token_urlsafe(24)
+
+
+class Projects:
+    @staticmethod
+    def list() -> Pages[Project]:
+        return _pages(Project, "/v1/projects")
+
+    @staticmethod
+    def create(name: str) -> Call[Project]:
+        return Call(
+            "POST", "/v1/projects", TypeAdapter(Project), json=ProjectCreate(name=name), idempotency_key=_once()
+        )
+
+    @staticmethod
+    def get(project_id: Id) -> Call[Project]:
+        return Call("GET", f"/v1/projects/{project_id}", TypeAdapter(Project))
+
+    @staticmethod
+    def update(project: Project, change: ProjectUpdate) -> Call[Project]:
+        return Call("PATCH", f"/v1/projects/{project.id}", TypeAdapter(Project), json=change, if_match=project.version)
+
+    @staticmethod
+    def delete(project: Project) -> Call[None]:
+        return Call("DELETE", f"/v1/projects/{project.id}", NOTHING, if_match=project.version)
+
+    @staticmethod
+    def audit(project_id: Id) -> Pages[AuditEntry]:
+        return _pages(AuditEntry, f"/v1/projects/{project_id}/audit")
+
+
+class Members:
+    @staticmethod
+    def list(project_id: Id) -> Pages[Member]:
+        return _pages(Member, f"/v1/projects/{project_id}/members")
+
+    @staticmethod
+    def invite(project_id: Id, email: str, role: Role) -> Call[Member]:
+        return Call(
+            "POST",
+            f"/v1/projects/{project_id}/members",
+            TypeAdapter(Member),
+            json=MemberInvite(email=email, role=role),
+            idempotency_key=_once(),
+        )
+
+    @staticmethod
+    def change_role(member: Member, role: Role) -> Call[Member]:
+        return Call(
+            "PATCH",
+            f"/v1/projects/{member.project_id}/members/{member.id}",
+            TypeAdapter(Member),
+            json=MemberUpdate(role=role),
+            if_match=member.version,
+        )
+
+    @staticmethod
+    def remove(project_id: Id, member_id: Id) -> Call[None]:
+        return Call("DELETE", f"/v1/projects/{project_id}/members/{member_id}", NOTHING)
+
+
+class ApiKeys:
+    @staticmethod
+    def list(project_id: Id) -> Pages[ApiKey]:
+        return _pages(ApiKey, f"/v1/projects/{project_id}/api-keys")
+
+    @staticmethod
+    def create(project_id: Id, new: ApiKeyCreate) -> Call[ApiKeyCreated]:
+        return Call("POST", f"/v1/projects/{project_id}/api-keys", TypeAdapter(ApiKeyCreated), json=new)
+
+    @staticmethod
+    def revoke(project_id: Id, key_id: Id) -> Call[None]:
+        return Call("DELETE", f"/v1/projects/{project_id}/api-keys/{key_id}", NOTHING)
+
+
+class Videos:
+    @staticmethod
+    def list(
+        project_id: Id,
+        *,
+        state: VideoState | None = None,
+        name: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Pages[Video]:
+        return _pages(
+            Video,
+            f"/v1/projects/{project_id}/videos",
+            state=state.value if state else None,
+            name=name,
+            created_after=created_after.isoformat() if created_after else None,
+            created_before=created_before.isoformat() if created_before else None,
+        )
+
+    @staticmethod
+    def create(project_id: Id, new: VideoCreate) -> Call[VideoCreated]:
+        return Call(
+            "POST", f"/v1/projects/{project_id}/videos", TypeAdapter(VideoCreated), json=new, idempotency_key=_once()
+        )
+
+    @staticmethod
+    def import_(project_id: Id, new: VideoImport) -> Call[Job]:
+        return Call(
+            "POST", f"/v1/projects/{project_id}/videos:import", TypeAdapter(Job), json=new, idempotency_key=_once()
+        )
+
+    @staticmethod
+    def complete(video_id: Id, parts: Sequence[CompletedPart] | None = None) -> Call[Job]:
+        return Call(
+            "POST",
+            f"/v1/videos/{video_id}/complete",
+            TypeAdapter(Job),
+            json=CompleteUpload(parts=[*parts]) if parts else CompleteUpload(),
+            idempotency_key=_once(),
+        )
+
+    @staticmethod
+    def get(video_id: Id) -> Call[Video]:
+        return Call("GET", f"/v1/videos/{video_id}", TypeAdapter(Video))
+
+    @staticmethod
+    def update(video: Video, change: VideoUpdate) -> Call[Video]:
+        return Call("PATCH", f"/v1/videos/{video.id}", TypeAdapter(Video), json=change, if_match=video.version)
+
+    @staticmethod
+    def delete(video_id: Id) -> Call[None]:
+        return Call("DELETE", f"/v1/videos/{video_id}", NOTHING)
+
+    @staticmethod
+    def reingest(video_id: Id, sampling: SamplingPolicy | None = None) -> Call[Job]:
+        new = Reingest(sampling=sampling) if sampling else Reingest()
+        return Call("POST", f"/v1/videos/{video_id}:reingest", TypeAdapter(Job), json=new, idempotency_key=_once())
+
+    @staticmethod
+    def media(video_id: Id) -> Call[Media]:
+        return Call("GET", f"/v1/videos/{video_id}/media", TypeAdapter(Media))
+
+    @staticmethod
+    def frames(video_id: Id, *, from_us: int | None = None, to_us: int | None = None) -> Pages[Frame]:
+        return _pages(Frame, f"/v1/videos/{video_id}/frames", from_us=from_us, to_us=to_us, limit=500)
+
+
+class Uploads:
+    @staticmethod
+    def arrived(upload_id: Id) -> Pages[UploadedPart]:
+        return _pages(UploadedPart, f"/v1/uploads/{upload_id}/parts")
+
+    @staticmethod
+    def fresh_parts(upload_id: Id, numbers: Sequence[int]) -> Call[Page[Part]]:
+        return Call(
+            "POST",
+            f"/v1/uploads/{upload_id}/parts",
+            TypeAdapter(Page[Part]),
+            json=PartRequest(numbers=[*numbers]),
+            idempotency_key=_once(),
+        )
+
+    @staticmethod
+    def abort(upload_id: Id) -> Call[None]:
+        return Call("DELETE", f"/v1/uploads/{upload_id}", NOTHING)
+
+
+class Frames:
+    @staticmethod
+    def get(frame_id: Id) -> Call[Frame]:
+        return Call("GET", f"/v1/frames/{frame_id}", TypeAdapter(Frame))
+
+
+class Jobs:
+    @staticmethod
+    def list(
+        project_id: Id, *, kind: JobKind | None = None, state: JobState | None = None, video_id: Id | None = None
+    ) -> Pages[Job]:
+        return _pages(
+            Job,
+            f"/v1/projects/{project_id}/jobs",
+            kind=kind.value if kind else None,
+            state=state.value if state else None,
+            video_id=str(video_id) if video_id else None,
+        )
+
+    @staticmethod
+    def get(job_id: Id, *, wait_s: int = 0) -> Call[Job]:
+        """With `wait_s` up to 60 the answer comes when the job has ended, or after that time."""
+        params = {"wait": wait_s} if wait_s else {}
+        return Call("GET", f"/v1/jobs/{job_id}", TypeAdapter(Job), params=params, timeout_s=wait_s + 30.0)
+
+    @staticmethod
+    def cancel(job_id: Id) -> Call[Job]:
+        return Call("POST", f"/v1/jobs/{job_id}:cancel", TypeAdapter(Job), idempotency_key=_once())
+
+    @staticmethod
+    def retry(job_id: Id) -> Call[Job]:
+        return Call("POST", f"/v1/jobs/{job_id}:retry", TypeAdapter(Job), idempotency_key=_once())
+
+
+class Account:
+    @staticmethod
+    def get() -> Call[Me]:
+        return Call("GET", "/v1/me", TypeAdapter(Me))
+
+    @staticmethod
+    def update(me: Me, settings: dict[str, Any]) -> Call[Me]:
+        return Call("PATCH", "/v1/me", TypeAdapter(Me), json=MeUpdate(settings=settings), if_match=me.version)
+
+
+def search(project_id: Id, query: Search | str) -> Call[SearchAnswer]:
+    """`query` is words, or a whole Search with pictures, frames, filters and weights."""
+    asked = Search(text=query) if isinstance(query, str) else query
+    return Call(
+        "POST", f"/v1/projects/{project_id}/search", TypeAdapter(SearchAnswer), json=asked, idempotency_key=_once()
+    )
