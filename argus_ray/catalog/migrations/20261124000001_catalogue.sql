@@ -48,7 +48,6 @@ create table projects (
   name text not null check (length(name) between 1 and 200),
   sampling jsonb not null default '{"policy": "fps", "fps": 1.0}',
   settings jsonb not null default '{}' check (pg_column_size(settings) < 65536),
-  last_turn bigint not null default 0,  -- of the fair queue: see jobs.turn
   created_by uuid,
   version integer not null default 1,
   created_at timestamptz not null default now(),
@@ -189,7 +188,7 @@ create table jobs (
   video_id uuid,
   args jsonb not null default '{}',
   priority smallint not null default 0 check (priority between -100 and 100),
-  turn bigint not null default 0,  -- set at insert: a project's backlog queues behind another's first job
+  turn bigint not null default 0,  -- set when it is queued: see take_turn
   attempts integer not null default 0,
   progress real not null default 0 check (progress between 0 and 1),
   reason jsonb check ((reason is not null) <= (state in ('failed', 'cancelled'))),
@@ -206,7 +205,6 @@ create table jobs (
 create index jobs_of_project on jobs (project_id, created_at desc, id desc);
 create index jobs_of_video on jobs (project_id, video_id);
 create unique index jobs_one_ingest on jobs (video_id) where kind = 'ingest' and state in ('queued', 'running');
-create index jobs_queued_turns on jobs (turn) where state = 'queued';
 create index jobs_ended on jobs (finished_at) where state in ('succeeded', 'failed', 'cancelled');
 
 -- A time range of one video: the unit of work, retry and resume. queued -> running -> done | failed | cancelled;
@@ -220,7 +218,7 @@ create table segments (
   plan jsonb,                            -- null: covers the whole video and is not planned yet
   state text not null default 'queued' check (state in ('queued', 'running', 'done', 'failed', 'cancelled')),
   priority smallint not null default 0,  -- the job's
-  turn bigint not null,                  -- the job's
+  turn bigint not null,                  -- the job's + number: a long video queues as many short ones would
   not_before timestamptz not null default now(),
   run_id uuid check ((run_id is not null) >= (state = 'running')),
   fence bigint not null default 0,
@@ -228,7 +226,9 @@ create table segments (
   preemptions integer not null default 0,
   claimed_at timestamptz,
   started_at timestamptz,
+  started_on text,                         -- the Ray node, to tell a crash from a node that was lost
   progressed_at timestamptz,
+  progress real not null default 0 check (progress between 0 and 1),
   chunks integer[] not null default '{}',  -- numbers of the chunks that are committed
   chunk_count integer,                     -- known when the last chunk has been seen
   frames_kept integer not null default 0,
@@ -239,6 +239,8 @@ create table segments (
   unique (job_id, number)
 ) with (fillfactor = 60);
 create index segments_queued on segments (priority desc, turn, job_id, number) where state = 'queued';
+create index segments_queued_of_project on segments (project_id, turn) where state = 'queued';
+create index segments_queued_turns on segments (turn) where state = 'queued';
 create index segments_held on segments (run_id) where state = 'running';
 
 -- What a run's reader has yielded, in order: a retried reader says it again first, since Ray drops by position.

@@ -112,17 +112,20 @@ create trigger keep_an_owner after update of role or delete on members
 
 -- The queue ----------------------------------------------------------------------------------------
 
--- Fair turns: the larger of the smallest queued turn and the project's last turn + 1.
+-- Fair turns: the larger of the smallest turn that is queued and the project's last queued one + 1. So a project's
+-- backlog lines up behind itself, and whoever has nothing queued is next, however much it has had before.
 create function take_turn() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
-  update argus.projects p
-  set last_turn = greatest(p.last_turn + 1, coalesce((select min(j.turn) from argus.jobs j where j.state = 'queued'), 0))
-  where p.id = new.project_id
-  returning p.last_turn into new.turn;
+  new.turn := greatest(
+    (select min(s.turn) from argus.segments s where s.state = 'queued'),
+    (select max(s.turn) + 1 from argus.segments s where s.state = 'queued' and s.project_id = new.project_id),
+    0);
   return new;
 end
 $$;
 create trigger take_turn before insert on jobs for each row execute function take_turn();
+create trigger take_turn_again before update of state on jobs
+  for each row when (new.state = 'queued' and old.state in ('failed', 'cancelled')) execute function take_turn();
 
 -- An ingest starts as one segment that covers the whole video, not yet planned. The same when it is queued again.
 create function first_segment() returns trigger language plpgsql security definer set search_path = '' as $$
@@ -149,11 +152,40 @@ end
 $$;
 create trigger announce_upload after insert on uploads for each statement execute function announce_upload();
 
--- A cancelled job's segments end with it: those that nobody started at once, the others lose their fence.
+-- Deletes frames of a video with their vectors, and has their objects deleted: all, or all but those that the job `kept_by`
+-- named outside the segments numbered `except_segments`. Says how many.
+create function doom_frames(of_project uuid, of_video uuid, kept_by uuid, except_segments integer[])
+returns bigint language sql volatile set search_path = '' as $$
+  with gone as (
+    delete from argus.frames f
+    where f.project_id = of_project and f.video_id = of_video
+      and (kept_by is null or f.job_id <> kept_by or f.segment_number = any (except_segments))
+    returning f.pts_us
+  ), forgotten as (
+    delete from argus.embeddings e using gone
+    where e.project_id = of_project and e.video_id = of_video and e.pts_us = gone.pts_us
+  ), doomed as (
+    insert into argus.doomed_objects (project_id, store, key)
+    select of_project, 's3', 'projects/' || of_project || '/videos/' || of_video || '/frames/'  -- as s3.frame_key says
+      || case when pts_us < 0 then '-' || lpad((-pts_us)::text, 19, '0') else lpad(pts_us::text, 20, '0') end || '.jpg'
+    from gone
+  )
+  select count(*) from gone
+$$;
+
+-- A cancelled job's segments end with it: the running ones lose their fence, so that nothing of theirs is written after
+-- this. The video has failed then, for a reason that a retry cures, and what was kept of it goes.
 create function cancel_segments() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
   update argus.segments s set state = 'cancelled', fence = s.fence + 1
   where s.job_id = new.id and s.state in ('queued', 'running');
+  update argus.videos v
+  set state = 'failed', progress = 0, frames_kept = 0, frames_dropped = 0,
+      reason = '{"type": "job-cancelled", "detail": "the ingest was cancelled: retry the job to go on"}'
+  where v.project_id = new.project_id and v.id = new.video_id and v.state in ('uploaded', 'processing');
+  if found then
+    perform argus.doom_frames(new.project_id, new.video_id, null, null);
+  end if;
   return null;
 end
 $$;
@@ -234,7 +266,7 @@ create trigger allowed_by_person before update of state on jobs for each row exe
 -- Who changed what, when, from where. Progress and counters of pipelines are not changes that anybody made.
 create function record_change() returns trigger language plpgsql security definer set search_path = '' as $$
 declare
-  quiet constant text[] := array['updated_at', 'version', 'last_turn', 'last_used_at', 'progress', 'frames_kept',
+  quiet constant text[] := array['updated_at', 'version', 'last_used_at', 'progress', 'frames_kept',
     'frames_dropped', 'attempts', 'probe', 'key_hash'];
   before jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) - quiet end;
   after jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) - quiet end;

@@ -26,6 +26,7 @@ grant execute on function uuid_v7, claims, user_id, caller, role_rank, my_projec
 grant execute on function claims_of_key to anon;
 grant execute on function join_invited, create_project to authenticated;
 grant execute on function register_model to argus_registrar;
+grant execute on function doom_frames to argus_worker, argus_definer;
 grant execute on function touch, allowed_by_person, announce_upload to authenticated, argus_worker, argus_definer;
 
 -- People -------------------------------------------------------------------------------------------
