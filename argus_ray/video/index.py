@@ -1,0 +1,182 @@
+"""The packet table: what pictures a video holds, when each is shown, and from which keyframe it can be decoded.
+
+This table, not a decoder's counter, is the truth about time. It costs no decoding:
+
+- MP4 and MOV that are not fragmented: from the header alone (milliseconds, and by ranges a fraction of the file).
+  FFmpeg's index says when each sample is *decoded*; with B-frames that is earlier than when it is shown, and a seek to
+  that time lands one group of pictures too early, which no test of pixels notices. The presentation time is
+  `dts + ctts`, shifted so that the first one shown is the stream's start, and the tests hold it against demuxing.
+- everything else, and MP4 whose edit list cuts pictures off: by reading every packet (2 ms of CPU a megabyte).
+
+A picture that an edit list cuts off is decoded, since others need it, and not shown. Pictures with equal times: the
+first one stays. Where a container gives no presentation times (some AVI, raw streams) the decoding times stand in and
+`guessed` says so: then decoding starts at the beginning and trusts what the decoder says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+from av.error import FFmpegError
+
+from argus_ray.errors import VideoTooLarge
+from argus_ray.video import boxes
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+    from argus_ray.video.limits import Limits
+
+Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+_MAX_READ_ERRORS = 100  # in a row: what is unreadable for longer is over
+
+
+def to_us(pts: int, time_base: Fraction, start_us: int) -> int:
+    """Microseconds as a player counts them: PTS x time base - the container's start, rounded half to even."""
+    return round(pts * time_base * 1_000_000) - start_us
+
+
+@dataclass(frozen=True)
+class Index:
+    """Packets in decoding order. Times in `time_base`; `*_us` from the container's start."""
+
+    time_base: Fraction
+    start_us: int
+    pts: Int64
+    is_key: Bools
+    is_shown: Bools
+    """False: cut off by the edit list, a second picture of the same time, or beyond the end of the file."""
+    last_duration: int
+    lost: int = 0
+    """Pictures that the header promises and the file does not hold."""
+    guessed: bool = False
+
+    def us(self, pts: Int64) -> Int64:
+        """`to_us` of many, exactly: a float holds neither a 90 kHz clock of days nor the rounding of a tie."""
+        numerator, denominator = self.time_base.numerator * 1_000_000, self.time_base.denominator
+        scaled = (
+            pts.astype(object) * numerator
+            if len(pts) and int(np.abs(pts).max()) > 2**62 // numerator
+            else pts * numerator
+        )
+        quotient, twice = scaled // denominator, (scaled % denominator) * 2
+        up = (twice > denominator) | ((twice == denominator) & (quotient % 2 == 1))
+        return cast("Int64", (quotient + up).astype(np.int64) - self.start_us)
+
+    @property
+    def shown_us(self) -> Int64:
+        """Times of the pictures, ascending, each once."""
+        return np.unique(self.us(self.pts[self.is_shown]))
+
+    @property
+    def end_us(self) -> int:
+        """When the last picture ends."""
+        shown = self.pts[self.is_shown]
+        return to_us(int(shown.max()) + self.last_duration, self.time_base, self.start_us) if len(shown) else 0
+
+    def governing(self) -> Int64:
+        """For each packet the place (in decoding order) of the keyframe from which it can be decoded.
+
+        That is the keyframe before it; for a leading picture, which is stored after a keyframe and shown before it (open
+        GOP), the one before that. Packets before the first keyframe have 0.
+        """
+        places = np.flatnonzero(self.is_key)
+        if not len(places):
+            return np.zeros(len(self.pts), np.int64)
+        before = np.searchsorted(places, np.arange(len(self.pts)), "right") - 1
+        leading = (before > 0) & (self.pts < self.pts[places[np.maximum(before, 0)]])
+        return places[np.maximum(before - leading, 0)]
+
+
+def read_index(
+    container: InputContainer, stream: VideoStream, file: BinaryIO, size_bytes: int, limits: Limits
+) -> Index:
+    """The packet table of one stream, from the header where it is there. Raises VideoTooLarge at too many packets."""
+    start_us = container.start_time or 0
+    index = _from_header(container, stream, file, size_bytes, start_us)
+    return index or _by_reading(container, stream, start_us, limits)
+
+
+def _from_header(
+    container: InputContainer, stream: VideoStream, file: BinaryIO, size_bytes: int, start_us: int
+) -> Index | None:
+    if "mp4" not in container.format.name or stream.start_time is None or not stream.frames:
+        return None
+    layout = boxes.read_layout(file, size_bytes)
+    track = next((track for track in layout.tracks if track.track_id == stream.id), None)
+    entries = list(stream.index_entries)
+    if layout.fragmented or track is None or len(entries) != track.samples or any(e.is_discard for e in entries):
+        return None
+    dts = np.array([entry.timestamp for entry in entries], np.int64)
+    offsets = track.offsets
+    if offsets is not None and len(offsets) != len(dts):
+        return None
+    pts = dts if offsets is None else dts + offsets
+    pts = pts + (stream.start_time - int(pts[0] if pts[0] == pts.min() else pts.min()))
+    in_file = np.array([entry.pos + entry.size <= size_bytes for entry in entries])
+    shown = in_file & _firsts(pts, in_file)
+    step = _last_step(pts[in_file]) or int((stream.duration or 0) // max(len(pts), 1))
+    is_key = np.array([entry.is_keyframe for entry in entries])
+    return Index(_time_base(stream), start_us, pts, is_key, shown, step, lost=int((~in_file).sum()))
+
+
+def _by_reading(container: InputContainer, stream: VideoStream, start_us: int, limits: Limits) -> Index:
+    times: list[int] = []
+    keys: list[bool] = []
+    discards: list[bool] = []
+    last_duration = errors = 0
+    guessed = False
+    packets = container.demux(stream)
+    while errors < _MAX_READ_ERRORS:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            break
+        except FFmpegError:
+            errors += 1
+            packets = container.demux(stream)
+            continue
+        errors = 0
+        if not packet.size:
+            continue
+        pts = packet.pts
+        if pts is None:
+            guessed = True
+            pts = packet.dts if packet.dts is not None else (times[-1] + max(last_duration, 1) if times else 0)
+        times.append(pts)
+        keys.append(packet.is_keyframe)
+        discards.append(packet.is_discard)
+        last_duration = packet.duration or last_duration
+        if len(times) > limits.max_video_frames:
+            raise VideoTooLarge(
+                f"the video has more than {limits.max_video_frames} pictures: cut it, or ask an owner to raise max_video_frames"
+            )
+    pts_array = np.array(times, np.int64)
+    kept = ~np.array(discards, np.bool_)
+    shown = kept & _firsts(pts_array, kept)
+    step = last_duration or _last_step(pts_array)
+    return Index(_time_base(stream), start_us, pts_array, np.array(keys, np.bool_), shown, step, guessed=guessed)
+
+
+def _firsts(pts: Int64, among: Bools) -> Bools:
+    """True for the first packet of each time."""
+    first = np.zeros(len(pts), np.bool_)
+    places = np.flatnonzero(among)
+    first[places[np.unique(pts[places], return_index=True)[1]]] = True
+    return first
+
+
+def _last_step(pts: Int64) -> int:
+    last = np.unique(pts)[-2:]
+    return int(last[1] - last[0]) if len(last) == 2 else 0
+
+
+def _time_base(stream: VideoStream) -> Fraction:
+    return stream.time_base or Fraction(1, 1_000_000)
