@@ -69,6 +69,14 @@ class TooLarge(ArgusError):
     type, title, status = "too-large", "The request is larger than the limit", 413
 
 
+class UnsupportedMediaType(ArgusError):
+    type, title, status = "unsupported-media-type", "The body is not of a type that is read here", 415
+
+
+class MethodNotAllowed(ArgusError):
+    type, title, status = "method-not-allowed", "This address does not take that method", 405
+
+
 class TooManyRequests(ArgusError):
     type, title, status = "too-many-requests", "Come back a little later", 429
 
@@ -133,6 +141,14 @@ class DecoderCrashed(ArgusError):
 
 class DecodeTimeout(ArgusError):
     type, title, status = "decode-timeout", "Decoding took longer than the limit", 422
+
+
+class SourceGone(ArgusError):
+    type, title, status = "source-gone", "The stored file is gone, or its link has expired", 410
+
+
+class SourceChanged(ArgusError):
+    type, title, status = "source-changed", "The stored file is not the one that was uploaded", 409
 
 
 # -- the queue -----------------------------------------------------------------------------------

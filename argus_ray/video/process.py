@@ -107,7 +107,7 @@ class DecodeProcess:
         stall_s: float,
     ) -> Iterator[Any]:
         child = self._idle_child()
-        child.working, child.runs = True, child.runs + 1
+        child.working, child.runs, child.last_words = True, child.runs + 1, b""
         waited_s = 0.0
         try:
             child.ask((mode, work, args, timeout_s))
