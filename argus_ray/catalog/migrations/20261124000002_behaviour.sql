@@ -62,17 +62,33 @@ create function join_invited() returns integer language sql volatile security de
 $$;
 
 -- A person makes a project and is its first owner, in one statement.
-create function create_project(name text) returns uuid language plpgsql volatile security definer set search_path = '' as $$
+create function create_project(name text) returns projects
+language plpgsql volatile security definer set search_path = '' as $$
 declare
-  made uuid;
+  made argus.projects;
 begin
   if argus.user_id() is null or argus.claims() ->> 'email' is null then
     raise insufficient_privilege using message = 'only a person with an e-mail can create a project';
   end if;
-  insert into argus.projects (name, created_by) values (create_project.name, argus.user_id()) returning id into made;
+  insert into argus.projects (name, created_by) values (create_project.name, argus.user_id()) returning * into made;
   insert into argus.members (project_id, user_id, email, role, joined_at)
-  values (made, argus.user_id(), lower(argus.claims() ->> 'email'), 'owner', now());
+  values (made.id, argus.user_id(), lower(argus.claims() ->> 'email'), 'owner', now());
   return made;
+end
+$$;
+
+-- An owner deletes a project, if it is at one of these versions (null: any); whether that happened. A policy cannot say
+-- it: whoever deletes a project does not see it afterwards.
+create function delete_project(project uuid, versions bigint[]) returns boolean
+language plpgsql volatile security definer set search_path = '' as $$
+begin
+  if project in (select argus.my_projects()) and project not in (select argus.my_projects('owner')) then
+    raise insufficient_privilege using message = 'only an owner can delete a project';
+  end if;
+  update argus.projects p set deleted_at = now()
+  where p.id = project and p.id in (select argus.my_projects('owner')) and p.deleted_at is null
+    and (versions is null or p.version = any (versions));
+  return found;
 end
 $$;
 

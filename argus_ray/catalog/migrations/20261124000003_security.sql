@@ -24,17 +24,21 @@ $$;
 revoke all on all functions in schema argus from public;
 grant execute on function uuid_v7, claims, user_id, caller, role_rank, my_projects to anon, authenticated, argus_worker, argus_definer;
 grant execute on function claims_of_key to anon;
-grant execute on function join_invited, create_project to authenticated;
+grant execute on function join_invited, create_project, delete_project to authenticated;
 grant execute on function register_model to argus_registrar;
 grant execute on function doom_frames to argus_worker, argus_definer;
 grant execute on function touch, allowed_by_person, announce_upload to authenticated, argus_worker, argus_definer;
+
+-- An update may find whatever its caller sees, and its result is checked against the caller's role. So an update beyond
+-- one's role is an error, and one of what cannot be seen finds nothing: 403 and 404. No column that these checks read
+-- is granted for update.
 
 -- People -------------------------------------------------------------------------------------------
 
 create policy "Members see their projects" on projects for select to authenticated
   using (id in (select my_projects()) and deleted_at is null);
 create policy "Owners and editors change a project" on projects for update to authenticated
-  using (id in (select my_projects('editor')) and deleted_at is null) with check (id in (select my_projects('editor')));
+  using (id in (select my_projects()) and deleted_at is null) with check (id in (select my_projects('editor')));
 grant select (id, name, sampling, settings, version, created_at, updated_at, deleted_at),
       update (name, sampling, settings) on projects to authenticated;
 
@@ -43,7 +47,7 @@ create policy "Members see each other" on members for select to authenticated
 create policy "Owners invite" on members for insert to authenticated
   with check (project_id in (select my_projects('owner')) and user_id is null);
 create policy "Owners change roles" on members for update to authenticated
-  using (project_id in (select my_projects('owner'))) with check (project_id in (select my_projects('owner')));
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('owner')));
 create policy "Owners remove members, and everybody may leave" on members for delete to authenticated
   using (project_id in (select my_projects('owner')) or user_id = (select user_id()));
 grant select, insert (project_id, email, role), update (role), delete on members to authenticated;
@@ -53,7 +57,8 @@ create policy "Everybody has their own settings" on user_settings to authenticat
 grant select, insert (user_id, settings), update (settings) on user_settings to authenticated;
 
 create policy "Owners see keys" on api_keys for select to authenticated using (project_id in (select my_projects('owner')));
-create policy "Owners make keys" on api_keys for insert to authenticated with check (project_id in (select my_projects('owner')));
+create policy "Owners make keys" on api_keys for insert to authenticated
+  with check (project_id in (select my_projects('owner')) and created_by = (select user_id()));
 create policy "Owners revoke keys" on api_keys for update to authenticated
   using (project_id in (select my_projects('owner'))) with check (project_id in (select my_projects('owner')));
 grant select (id, project_id, name, prefix, role, scopes, created_by, created_at, expires_at, last_used_at, revoked_at),
@@ -73,7 +78,7 @@ create policy "Members see videos" on videos for select to authenticated using (
 create policy "Editors add videos" on videos for insert to authenticated
   with check (project_id in (select my_projects('editor')) and state in ('awaiting_upload', 'uploaded'));
 create policy "Editors change videos" on videos for update to authenticated
-  using (project_id in (select my_projects('editor'))) with check (project_id in (select my_projects('editor')));
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
 grant select,
       insert (id, project_id, name, state, source_uri, size_bytes, content_type, sha256, sampling, metadata, created_by, uploaded_at),
       update (name, metadata, sampling, state, reason, warnings, progress, uploaded_at, ready_at, deleted_at, size_bytes) on videos to authenticated;
@@ -82,7 +87,7 @@ create policy "Members see uploads" on uploads for select to authenticated using
 create policy "Editors start uploads" on uploads for insert to authenticated
   with check (project_id in (select my_projects('editor')));
 create policy "Editors end uploads" on uploads for update to authenticated
-  using (project_id in (select my_projects('editor'))) with check (project_id in (select my_projects('editor')));
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
 grant select, insert (id, project_id, video_id, kind, s3_upload_id, part_size_bytes, part_count, expires_at),
       update (state) on uploads to authenticated;
 
@@ -90,7 +95,7 @@ create policy "Members see jobs" on jobs for select to authenticated using (proj
 create policy "Editors ask for work" on jobs for insert to authenticated
   with check (project_id in (select my_projects('editor')) and state = 'queued' and kind = 'ingest');
 create policy "Editors cancel and retry" on jobs for update to authenticated
-  using (project_id in (select my_projects('editor'))) with check (project_id in (select my_projects('editor')));
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
 grant select, insert (project_id, kind, video_id, args, priority, created_by),
       update (state, cancel_requested_at, finished_at, reason, progress, started_at, result) on jobs to authenticated;
 
@@ -134,6 +139,7 @@ alter function my_projects owner to argus_definer;
 alter function claims_of_key owner to argus_definer;
 alter function join_invited owner to argus_definer;
 alter function create_project owner to argus_definer;
+alter function delete_project owner to argus_definer;
 alter function keep_an_owner owner to argus_definer;
 alter function take_turn owner to argus_definer;
 alter function first_segment owner to argus_definer;

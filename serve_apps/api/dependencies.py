@@ -1,0 +1,230 @@
+"""What routes ask for, as types.
+
+`UserTx` commits before the answer leaves, so that nobody is told of what did not happen. A path with `{project_id}`
+takes `ProjectId`, or `OwnedProjectId`: whoever may not see the project gets the same 404 as for one that does not exist.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Generic, Protocol, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Header, Path, Query
+from fastapi.requests import Request
+from fastapi.responses import Response
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import TypeAdapter
+
+from argus_ray import auth, s3
+from argus_ray.catalog import projects
+from argus_ray.catalog.connect import as_caller
+from argus_ray.catalog.statement import AsyncTx, Statement
+from argus_ray.errors import Forbidden, InvalidRequest, PreconditionFailed, PreconditionRequired, Unauthenticated
+from argus_ray.schemas.common import Page
+from argus_ray.schemas.project import Role
+from argus_ray.search import Embedder
+from argus_ray.settings import Settings as ArgusSettings
+
+R = TypeVar("R")
+P = TypeVar("P")
+
+# -- the caller ------------------------------------------------------------------------------------
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    scheme_name="bearer",
+    bearerFormat="JWT",
+    description="A person's access token from Supabase Auth, or a project's API key.",
+)
+_api_key = APIKeyHeader(name="X-Api-Key", auto_error=False, scheme_name="apiKey", description="A project's API key.")
+
+
+async def caller(
+    request: Request, _a: Annotated[Any, Depends(_bearer)], _b: Annotated[Any, Depends(_api_key)]
+) -> auth.Caller:
+    """Who the guard has let in; the two schemes are here for the documentation."""
+    known = getattr(request.state, "caller", None)
+    if not isinstance(known, auth.Caller):
+        raise Unauthenticated("send an access token or an API key: Authorization: Bearer …")
+    return known
+
+
+Caller = Annotated[auth.Caller, Depends(caller)]
+
+
+async def user_tx(request: Request, who: Caller) -> AsyncIterator[AsyncTx]:
+    ip = request.client.host if request.client else ""
+    async with as_caller(request.app.state.database, who.claims, ip=ip, request_id=request.state.request_id) as tx:
+        yield tx
+
+
+UserTx = Annotated[AsyncTx, Depends(user_tx, scope="function")]
+"""A transaction as the caller."""
+
+
+# -- what the process holds ------------------------------------------------------------------------
+
+
+async def _settings(request: Request) -> ArgusSettings:
+    held: ArgusSettings = request.app.state.settings
+    return held
+
+
+async def _s3(request: Request) -> s3.S3:
+    held: s3.S3 = request.app.state.s3
+    return held
+
+
+async def _embedder(request: Request) -> Embedder:
+    held: Embedder = request.app.state.siglip2
+    return held
+
+
+Settings = Annotated[ArgusSettings, Depends(_settings)]
+S3 = Annotated[s3.S3, Depends(_s3)]
+Siglip2 = Annotated[Embedder, Depends(_embedder)]
+
+
+# -- projects --------------------------------------------------------------------------------------
+
+
+async def visible_project(project_id: Annotated[UUID, Path()], tx: UserTx) -> UUID:
+    """Raises NotFound unless the caller may see the project."""
+    await tx.one(projects.get(project_id))
+    return project_id
+
+
+async def owned_project(project_id: Annotated[UUID, Path()], tx: UserTx) -> UUID:
+    """Raises NotFound unless the caller may see the project, Forbidden unless they own it."""
+    if (await tx.one(projects.get(project_id))).role is not Role.OWNER:
+        raise Forbidden("only an owner of the project may do that: ask one")
+    return project_id
+
+
+ProjectId = Annotated[UUID, Depends(visible_project, scope="function")]
+OwnedProjectId = Annotated[UUID, Depends(owned_project, scope="function")]
+
+
+# -- versions --------------------------------------------------------------------------------------
+
+
+class Versioned(Protocol):
+    @property
+    def version(self) -> int: ...
+
+
+V = TypeVar("V", bound=Versioned)
+
+_ETAG = re.compile(r'"(\d{1,18})"')
+
+
+async def if_match(
+    if_match: Annotated[
+        str | None, Header(max_length=1000, description='The `ETag` that you read, as `"3"`; `*` for any.')
+    ] = None,
+) -> list[int] | None:
+    """The versions that the caller has seen, None for any. Raises PreconditionRequired without the header."""
+    if if_match is None:
+        raise PreconditionRequired('send the ETag that you read: If-Match: "3"')
+    if if_match.strip() == "*":
+        return None
+    tags = (_ETAG.fullmatch(tag.strip()) for tag in if_match.split(","))
+    return [int(tag[1]) for tag in tags if tag]
+
+
+IfMatch = Annotated[list[int] | None, Depends(if_match)]
+
+
+def tagged(row: V, response: Response) -> V:
+    """The row, with its version as the answer's ETag."""
+    response.headers["ETag"] = f'"{row.version}"'
+    return row
+
+
+async def edit(tx: AsyncTx, change: Statement[R], current: Statement[V], versions: list[int] | None) -> R:
+    """Run a change of what has versions; where it finds no row, say why.
+
+    Raises NotFound by `current` when the caller cannot see it, PreconditionFailed when it is of another version by now,
+    and Forbidden when it is neither: then it is the caller's role.
+    """
+    changed = await tx.maybe(change)
+    if changed is not None:
+        return changed
+    seen = (await tx.one(current)).version
+    if versions is not None and seen not in versions:
+        raise PreconditionFailed(
+            f"it is at version {seen} by now: read it again, and send its ETag", current_version=seen
+        )
+    raise Forbidden("your role in this project does not allow that: ask an owner")
+
+
+# -- pages -----------------------------------------------------------------------------------------
+
+
+def cursor_of(place: Any) -> str:
+    """A place in a list as an opaque word."""
+    return base64.urlsafe_b64encode(TypeAdapter(Any).dump_json(place)).rstrip(b"=").decode()
+
+
+def place_of(cursor: str, kind: TypeAdapter[P]) -> P:
+    """Raises InvalidRequest unless the cursor is one of ours."""
+    try:
+        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
+        return kind.validate_json(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error):
+        raise InvalidRequest("the cursor is not one that a page has given: start without it") from None
+
+
+@dataclass(frozen=True)
+class Paging(Generic[P]):
+    """Where a page begins and how long it is. Ask the catalogue for `rows`, one more than the page holds."""
+
+    after: P | None
+    limit: int
+
+    @property
+    def rows(self) -> int:
+        return self.limit + 1
+
+    def page(self, rows: Sequence[R], place: Callable[[R], P]) -> Page[R]:
+        """The page of these rows; `place` says where the next one begins, after a row."""
+        items = list(rows[: self.limit])
+        return Page(items=items, next_cursor=cursor_of(place(items[-1])) if len(rows) > self.limit else None)
+
+
+def paging(kind: type[P]) -> Callable[..., Paging[P]]:
+    """The dependency that reads `cursor` and `limit`, of a list whose places are of this kind."""
+    adapter: TypeAdapter[P] = TypeAdapter(kind)
+
+    async def read(
+        cursor: Annotated[
+            str | None, Query(max_length=1000, description="`next_cursor` of the page before; without it, the first.")
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="Most items of the page.")] = 100,
+    ) -> Paging[P]:
+        return Paging(None if cursor is None else place_of(cursor, adapter), limit)
+
+    return read  # type: ignore[return-value]  # a coroutine function; FastAPI awaits it
+
+
+NewestFirst = Annotated[Paging[tuple[datetime, UUID]], Depends(paging(tuple[datetime, UUID]))]
+"""Places are (created_at, id)."""
+
+
+class Created(Protocol):
+    @property
+    def created_at(self) -> datetime: ...
+
+    @property
+    def id(self) -> UUID: ...
+
+
+def newest(row: Created) -> tuple[datetime, UUID]:
+    """The place of a row in a list of `NewestFirst`."""
+    return row.created_at, row.id
