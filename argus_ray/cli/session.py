@@ -82,7 +82,7 @@ def forget() -> bool:
 def auth_of(url: str) -> tuple[str, str]:
     """The Supabase URL and publishable key that an Argus says to sign in with."""
     try:
-        answer = httpx.get(f"{url}/v1/auth", timeout=10).raise_for_status().json()
+        answer = httpx.get(f"{url}/sign-in", timeout=10).raise_for_status().json()
         return answer["supabase_url"], answer["publishable_key"]
     except httpx.HTTPError as error:
         raise Unavailable(f"no Argus answers at {url}: {error}") from error

@@ -129,3 +129,10 @@ class Me(Schema):
 
 class MeUpdate(Request):
     settings: JsonObject
+
+
+class SignIn(Schema):
+    """Where a person signs in; the publishable key is no secret."""
+
+    supabase_url: str
+    publishable_key: str

@@ -22,7 +22,7 @@ from argus_ray.search import Embedder
 from argus_ray.settings import Settings
 from serve_apps.api import problems
 from serve_apps.api.guard import Guard, RequestIds
-from serve_apps.api.routes import api_keys, audit, health, me, members, projects
+from serve_apps.api.routes import api_keys, audit, health, me, members, projects, search, sign_in
 
 
 def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
@@ -68,6 +68,6 @@ def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
     )
     app.add_middleware(RequestIds)
 
-    for module in (health, problems, me, projects, members, api_keys, audit):
+    for module in (health, sign_in, problems, me, projects, members, api_keys, audit, search):
         app.include_router(module.router)
     return app

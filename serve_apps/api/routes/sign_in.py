@@ -10,7 +10,7 @@ from serve_apps.api.dependencies import Settings
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Route
 
-router = APIRouter(prefix="/v1/auth", tags=["me"], route_class=Route)
+router = APIRouter(prefix="/sign-in", tags=["health"], route_class=Route)
 
 
 @router.get("", operation_id="get_sign_in", responses=documented(503))
