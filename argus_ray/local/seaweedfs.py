@@ -88,7 +88,7 @@ def server(home: Path, port: Mapping[str, int], access_key: str, secret_key: str
     return process.Program(
         name="seaweedfs",
         command=[
-            _binary(),
+            binary(),
             "-logtostderr=true",
             "mini",
             f"-dir={data}",
@@ -165,7 +165,7 @@ def prepare(s3: Any, bucket: str, origins: Sequence[str] = ANY_ORIGIN) -> None:
         raise Unavailable(f"S3 cannot be used: {error}") from error
 
 
-def _binary() -> str:
+def binary() -> str:
     found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
     if found is None:
         raise ConfigurationError(
