@@ -4,6 +4,8 @@
 -- A migration runs as the owner of the database, which need be neither superuser nor exempt from row-level security.
 -- Four roles of Argus: `argus_api` may only become anon or authenticated; `argus_worker` runs pipelines;
 -- `argus_registrar` registers models; `argus_definer` owns the functions and tables that act for somebody else.
+set local lock_timeout = '10s';  -- a migration that has to wait gives up, and is run again
+set local statement_timeout = '10min';
 do $$
 declare
   wanted text;

@@ -1,4 +1,6 @@
 -- What the catalogue does by itself: who the caller is, turns, first segments, versions, audit, messages, deletion.
+set local lock_timeout = '10s';  -- a migration that has to wait gives up, and is run again
+set local statement_timeout = '10min';
 set local search_path = argus, extensions;
 
 -- The caller ---------------------------------------------------------------------------------------

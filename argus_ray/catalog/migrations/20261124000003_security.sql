@@ -1,5 +1,7 @@
 -- Who may do what. Every table has row-level security, forced; a person's rights are policies named as sentences, and
 -- memberships are looked up once for a statement. Columns that only pipelines write are granted to nobody else.
+set local lock_timeout = '10s';  -- a migration that has to wait gives up, and is run again
+set local statement_timeout = '10min';
 set local search_path = argus, extensions;
 
 do $$
