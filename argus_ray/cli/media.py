@@ -15,7 +15,6 @@ import click
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from argus_ray.cli.account import policy, project_option
-from argus_ray.cli.frames_export import export
 from argus_ray.cli.output import FAILED, json_option, show, show_one
 from argus_ray.cli.session import Endpoint
 from argus_ray.client import Client
@@ -326,6 +325,8 @@ def list_frames(endpoint: Endpoint, video_id: str, *, as_json: bool) -> None:
 @click.pass_obj
 def export_frames(endpoint: Endpoint, video_ids: tuple[str, ...], folder: Path) -> None:
     """Download frames and a frames.parquet that names them: argus frames export VIDEO --to frames/"""
+    from argus_ray.cli.frames_export import export
+
     with endpoint.client() as argus:
         try:
             count = export(argus, video_ids, folder)
