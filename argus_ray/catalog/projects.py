@@ -164,19 +164,13 @@ def change_role(project_id: UUID, member_id: UUID, role: Role, versions: Version
     )
 
 
-def remove(project_id: UUID, member_id: UUID, versions: Versions) -> Statement[Member]:
+def remove(project_id: UUID, member_id: UUID) -> Statement[Member]:
     """End a membership or take an invitation back. No row for a caller who is neither an owner nor that member."""
     return Statement(
         Member,
-        f"""
-        delete from members
-        where project_id = %(project_id)s and id = %(id)s
-          and (%(versions)s::bigint[] is null or version = any(%(versions)s))
-        returning {_MEMBER}
-        """,
+        f"delete from members where project_id = %(project_id)s and id = %(id)s returning {_MEMBER}",
         project_id=project_id,
         id=member_id,
-        versions=versions,
     )
 
 

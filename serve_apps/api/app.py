@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from pydantic import BaseModel, ConfigDict, Field
 
 from argus_ray import auth
 from argus_ray.catalog.connect import pool
@@ -22,7 +24,12 @@ from argus_ray.search import Embedder
 from argus_ray.settings import Settings
 from serve_apps.api import problems
 from serve_apps.api.guard import Guard, RequestIds
-from serve_apps.api.routes import api_keys, audit, health, me, members, projects, search, sign_in
+from serve_apps.api.routes import api_keys, audit, docs, health, me, members, projects, search, sign_in
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+_NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}  # none stands before this machine
 
 
 def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
@@ -36,7 +43,7 @@ def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
         database = pool(database_url)
         await database.open()
         try:
-            async with httpx.AsyncClient(timeout=3) as http:
+            async with httpx.AsyncClient(timeout=3, mounts=_NO_PROXY) as http:
                 app.state.settings = settings
                 app.state.database = database
                 app.state.issuer = auth.issuer(settings, http)
@@ -68,6 +75,54 @@ def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
     )
     app.add_middleware(RequestIds)
 
-    for module in (health, sign_in, problems, me, projects, members, api_keys, audit, search):
+    for module in (health, docs, problems, sign_in, me, projects, members, api_keys, audit, search):
         app.include_router(module.router)
     return app
+
+
+class Args(BaseModel):
+    """What `build` takes, from a Serve config file or `serve run`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    siglip2_application: str = "siglip2"
+    num_cpus: float = Field(0.2, ge=0)
+    min_replicas: int = Field(1, ge=1)
+    max_replicas: int = Field(1, ge=1)
+    max_ongoing_requests: int = Field(100, ge=1)
+    max_queued_requests: int = Field(200, ge=1)
+    retry_after_s: float = Field(2, gt=0)
+
+
+class _Api:
+    """The replica: the app is built in it, when it starts."""
+
+    def __init__(self, settings: Settings, siglip2_application: str) -> None:
+        self.settings = settings
+        self.siglip2_application = siglip2_application
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        from serve_apps.api.siglip2 import ServedSiglip2
+
+        return create_app(self.settings, siglip2=ServedSiglip2(self.siglip2_application))
+
+
+def build(args: Args) -> Application:
+    """The Serve application: `serve run serve_apps.api.app:build`. Beyond its queue, requests get 429."""
+    from ray import serve
+    from ray.serve.config import AutoscalingConfig, BackpressureConfig
+
+    deployment = serve.deployment(
+        serve.ingress()(_Api),
+        name="Api",
+        max_ongoing_requests=args.max_ongoing_requests,
+        max_queued_requests=args.max_queued_requests,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=args.retry_after_s),
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=args.min_replicas, max_replicas=max(args.min_replicas, args.max_replicas)
+        ),
+        ray_actor_options={"num_cpus": args.num_cpus},
+        graceful_shutdown_timeout_s=40,  # longer than the longest wait for a job
+    )
+    application: Application = deployment.bind(Settings(), args.siglip2_application)
+    return application

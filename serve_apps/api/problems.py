@@ -150,7 +150,7 @@ async def list_problems() -> HTMLResponse:
         f'<tr><td><a href="/problems/{kind.type}">{kind.type}</a><td>{kind.status}<td>{html.escape(kind.title)}'
         for kind in {kind.type: kind for kind in kinds()}.values()
     )
-    return HTMLResponse(_page("Problems", f"<table><tr><th>Type<th>Status<th>Meaning{rows}</table>"))
+    return HTMLResponse(page("Problems", f"<table><tr><th>Type<th>Status<th>Meaning{rows}</table>"))
 
 
 @router.get("/problems/{name}")
@@ -160,11 +160,12 @@ async def explain_problem(name: str) -> HTMLResponse:
         if kind.type == name:
             doc = kind.__dict__.get("__doc__") or ""
             text = f"<p>{html.escape(kind.title)}. Status {kind.status}.<p>{html.escape(doc)}"
-            return HTMLResponse(_page(kind.type, text + "<p>The <code>detail</code> of the answer says what to do."))
+            return HTMLResponse(page(kind.type, text + "<p>The <code>detail</code> of the answer says what to do."))
     raise NotFound("there is no problem of this type")
 
 
-def _page(title: str, body: str) -> str:
+def page(title: str, body: str) -> str:
+    """A page of our own: no script, nothing from elsewhere."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>body{{font:16px/1.5 system-ui;max-width:50em;margin:2em auto;padding:0 1em}}"
