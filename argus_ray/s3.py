@@ -320,6 +320,12 @@ class S3:
             for piece in obstore.get(self._store(at.bucket), at.key).stream(min_chunk_size=piece_bytes):
                 yield bytes(piece)
 
+    def keys_under(self, at: Location) -> list[str]:
+        """The keys that begin with this one."""
+        with _translated(at.uri):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=at.bucket, Prefix=at.key)
+            return [found["Key"] for page in pages for found in page.get("Contents", [])]
+
     # -- writing and deleting ----------------------------------------------------------------------
 
     def put_frames(self, frames: Sequence[tuple[str, bytes]]) -> None:

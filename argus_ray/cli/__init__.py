@@ -10,7 +10,7 @@ import sys
 import click
 
 from argus_ray import __version__
-from argus_ray.cli import account, demo, media, stack
+from argus_ray.cli import account, demo, media, models, stack
 from argus_ray.cli.output import INTERRUPTED, exit_code
 from argus_ray.cli.session import Endpoint
 from argus_ray.errors import ArgusError
@@ -27,7 +27,7 @@ def cli(context: click.Context, url: str | None, api_key: str | None) -> None:
 
 
 for _command in (
-    *(stack.up, stack.status, stack.down, stack.doctor, demo.demo),
+    *(stack.up, stack.status, stack.down, stack.doctor, demo.demo, models.models),
     *(account.login, account.logout, account.whoami, account.projects, account.members, account.keys),
     *(media.upload, media.videos, media.jobs, media.search, media.frames),
 ):

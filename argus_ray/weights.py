@@ -1,0 +1,89 @@
+"""Weights on this machine: fetched from S3 once a node, and registered in the catalogue once for all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import psycopg
+from transformers import SiglipConfig
+
+from argus_ray.catalog import models
+from argus_ray.catalog.statement import Tx
+from argus_ray.errors import ModelUnavailable
+from argus_ray.models.loading import Fetch, read_scalar, resolve, weights_id
+from argus_ray.s3 import S3, locate
+from argus_ray.schemas.model import Model
+from argus_ray.settings import Settings
+
+
+def fetcher(settings: Settings) -> Fetch:
+    """How models at `s3://` URIs come to this node."""
+    return partial(_fetch, settings)
+
+
+def _fetch(settings: Settings, uri: str) -> Path:
+    """The folder with the objects under an `s3://bucket/prefix`; fetched by one process, waited for by the others.
+
+    Raises ModelUnavailable when there is nothing under the prefix.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "argus" / "models"
+    folder = cache / hashlib.sha256(uri.encode()).hexdigest()[:32]
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            return folder
+        s3 = S3(settings)
+        try:
+            at = locate(uri.rstrip("/") + "/")
+            names = [key.removeprefix(at.key) for key in s3.keys_under(at)]
+            if not names:
+                raise ModelUnavailable(f"there are no objects under {uri}: upload the model's folder there", uri=uri)
+            beside = Path(tempfile.mkdtemp(dir=cache))
+            try:
+                for name in names:
+                    if "/" in name:  # a model's folder is flat; a nested name could leave it
+                        continue
+                    with (beside / name).open("wb") as file:
+                        for piece in s3.stream(at._replace(key=at.key + name)):
+                            file.write(piece)
+                beside.rename(folder)
+            except BaseException:
+                shutil.rmtree(beside)
+                raise
+        finally:
+            s3.close()
+    return folder
+
+
+def register(settings: Settings, uri: str) -> Model:
+    """Make the model known to the catalogue, with a partition for its vectors; the same again changes nothing.
+
+    Reads the configuration and two numbers of the weights, and hashes them; loads nothing. Needs the owner's connection,
+    `database_url`, since only the registrar may make partitions. Raises ModelUnavailable for weights that cannot be had.
+    """
+    folder = resolve(uri, fetch=fetcher(settings))
+    config = SiglipConfig.from_pretrained(folder, local_files_only=True)
+    wanted = weights_id(folder)
+    statement = models.register(
+        family="siglip2",
+        uri=uri,
+        weights_id=wanted,
+        dim=config.vision_config.hidden_size,
+        image_size=config.vision_config.image_size,
+        logit_scale=math.exp(read_scalar(folder, "logit_scale")),
+        logit_bias=read_scalar(folder, "logit_bias"),
+    )
+    with psycopg.connect(settings.secret("database_url") or "", prepare_threshold=None) as connection:
+        connection.execute("set local role argus_registrar")
+        connection.execute("set local search_path = argus, extensions")
+        tx = Tx(connection)
+        tx.one(statement)
+        return tx.one(models.by_weights("siglip2", wanted))
