@@ -1,4 +1,4 @@
-"""Frames as a pipeline writes them: a chunk of them, with their vectors, in one binary COPY.
+"""Frames as a person sees them, and as a pipeline writes them: a chunk with its vectors in one binary COPY.
 
 Printing and parsing numbers is the whole cost of loading vectors, so they travel as the bytes that Postgres keeps: one
 numpy record array is the COPY's payload. It goes into a temporary table, from which frames and vectors are upserted
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_ray.catalog.statement import Statement, Tx, translated
+from argus_ray.errors import NotFound
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,54 @@ class Arriving:
     height: NDArray[np.int32]
     size_bytes: NDArray[np.int32]
     vectors: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class FrameRow:
+    """A picture kept of a ready video; width and height in pixels of the JPEG."""
+
+    id: UUID
+    project_id: UUID
+    video_id: UUID
+    pts_us: int
+    width: int
+    height: int
+    why: str
+
+
+def page(
+    video_id: UUID, *, from_us: int | None = None, to_us: int | None = None, after: int | None, rows: int
+) -> Statement[FrameRow]:
+    """The frames of a ready video by time, `to_us` not included; those of another are not shown."""
+    return Statement(
+        FrameRow,
+        """
+        select f.id, f.project_id, f.video_id, f.pts_us, f.width, f.height, f.why
+        from videos v join frames f on f.project_id = v.project_id and f.video_id = v.id
+        where v.id = %(video_id)s and v.state = 'ready'
+          and (%(from_us)s::bigint is null or f.pts_us >= %(from_us)s)
+          and (%(to_us)s::bigint is null or f.pts_us < %(to_us)s)
+          and (%(after)s::bigint is null or f.pts_us > %(after)s)
+        order by f.pts_us limit %(rows)s
+        """,
+        video_id=video_id,
+        from_us=from_us,
+        to_us=to_us,
+        after=after,
+        rows=rows,
+    )
+
+
+def get(frame_id: UUID) -> Statement[FrameRow]:
+    return Statement(
+        FrameRow,
+        """
+        select f.id, f.project_id, f.video_id, f.pts_us, f.width, f.height, f.why
+        from frames f join videos v on v.project_id = f.project_id and v.id = f.video_id
+        where f.id = %(id)s and v.state = 'ready'
+        """,
+        id=frame_id,
+    ).or_raise(NotFound("there is no such frame, or it is not yours"))
 
 
 def frame_id(video_id: UUID, pts_us: int) -> UUID:

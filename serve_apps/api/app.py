@@ -22,9 +22,24 @@ from argus_ray.errors import ConfigurationError
 from argus_ray.s3 import S3
 from argus_ray.search import Embedder
 from argus_ray.settings import Settings
+from argus_ray.thumbnails import Thumbnails
 from serve_apps.api import problems
 from serve_apps.api.guard import Guard, RequestIds
-from serve_apps.api.routes import api_keys, audit, docs, health, me, members, projects, search, sign_in
+from serve_apps.api.routes import (
+    api_keys,
+    audit,
+    docs,
+    frames,
+    health,
+    jobs,
+    me,
+    members,
+    projects,
+    search,
+    sign_in,
+    uploads,
+    videos,
+)
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -32,7 +47,7 @@ if TYPE_CHECKING:
 _NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}  # none stands before this machine
 
 
-def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
+def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = False) -> FastAPI:
     """The API over what the settings name. Raises ConfigurationError, when it starts, where they name too little."""
 
     @asynccontextmanager
@@ -48,6 +63,7 @@ def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
                 app.state.database = database
                 app.state.issuer = auth.issuer(settings, http)
                 app.state.s3 = S3(settings)
+                app.state.thumbnails = Thumbnails(settings) if settings.supabase_url and settings.secret_key else None
                 app.state.siglip2 = siglip2
                 yield
         finally:
@@ -73,9 +89,24 @@ def create_app(settings: Settings, *, siglip2: Embedder) -> FastAPI:
         expose_headers=["ETag", "Location", "X-Request-Id", "Retry-After", "Idempotent-Replayed"],
         max_age=600,
     )
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestIds, on_answer=not behind_serve)
 
-    for module in (health, docs, problems, sign_in, me, projects, members, api_keys, audit, search):
+    for module in (
+        health,
+        docs,
+        problems,
+        sign_in,
+        me,
+        projects,
+        members,
+        api_keys,
+        audit,
+        videos,
+        uploads,
+        frames,
+        jobs,
+        search,
+    ):
         app.include_router(module.router)
     return app
 
@@ -104,7 +135,7 @@ class _Api:
     def __serve_build_asgi_app__(self) -> FastAPI:
         from serve_apps.api.siglip2 import ServedSiglip2
 
-        return create_app(self.settings, siglip2=ServedSiglip2(self.siglip2_application))
+        return create_app(self.settings, siglip2=ServedSiglip2(self.siglip2_application), behind_serve=True)
 
 
 def build(args: Args) -> Application:

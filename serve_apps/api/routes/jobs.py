@@ -1,0 +1,85 @@
+"""Jobs: list, watch, cancel, try again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from fastapi.requests import Request
+from fastapi.responses import Response
+
+from argus_ray import ingests
+from argus_ray.catalog import jobs
+from argus_ray.catalog.connect import as_caller
+from argus_ray.schemas.common import Page
+from argus_ray.schemas.job import Job, JobKind, JobState
+from serve_apps.api.dependencies import Caller, NewestFirst, ProjectId, UserTx, newest
+from serve_apps.api.problems import documented
+from serve_apps.api.route import Idempotent, Route
+
+FIRST_LOOK_S, LONGEST_PAUSE_S = 0.1, 1.0
+
+router = APIRouter(prefix="/v1", tags=["jobs"], route_class=Route, responses=documented(401))
+
+
+@router.get("/projects/{project_id}/jobs", operation_id="list_jobs", responses=documented(404, 422))
+async def list_jobs(
+    project_id: ProjectId,
+    paging: NewestFirst,
+    tx: UserTx,
+    kind: Annotated[JobKind | None, Query(description="Of this kind.")] = None,
+    state: Annotated[list[JobState] | None, Query(max_length=5, description="In one of these states.")] = None,
+    video_id: Annotated[UUID | None, Query(description="Of this video.")] = None,
+) -> Page[Job]:
+    """The project's jobs, newest first."""
+    states = [str(one) for one in state] if state else None
+    found = jobs.page(project_id, kind=kind, states=states, video_id=video_id, after=paging.after, rows=paging.rows)
+    return paging.page(await tx.all(found), newest)
+
+
+@router.post(
+    "/jobs/{job_id}:cancel",
+    operation_id="cancel_job",
+    dependencies=[Idempotent],
+    responses=documented(403, 404, 409, 422),
+)
+async def cancel_job(job_id: UUID, tx: UserTx) -> Job:
+    """End a job that is queued or running, at once. Its video has failed then, and can be ingested again."""
+    return await ingests.cancel(tx, job_id)
+
+
+@router.post(
+    "/jobs/{job_id}:retry",
+    operation_id="retry_job",
+    dependencies=[Idempotent],
+    responses=documented(403, 404, 409, 422),
+)
+async def retry_job(job_id: UUID, tx: UserTx) -> Job:
+    """Start a failed or cancelled job from its beginning."""
+    return await ingests.retry(tx, job_id)
+
+
+@router.get("/jobs/{job_id}", operation_id="get_job", responses=documented(404, 422))
+async def get_job(
+    job_id: UUID,
+    who: Caller,
+    request: Request,
+    response: Response,
+    wait: Annotated[int, Query(ge=0, le=60, description="Seconds to wait for the job to end.")] = 0,
+) -> Job:
+    """A job. With `wait` the answer comes when it has ended, or after that time; no connection is held meanwhile."""
+    end, pause = time.monotonic() + wait, FIRST_LOOK_S
+    while True:
+        async with as_caller(request.app.state.database, who.claims) as tx:
+            job = await tx.one(jobs.get(job_id))
+        left = end - time.monotonic()
+        if job.state in ingests.ENDED or left <= 0 or await request.is_disconnected():
+            break
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, LONGEST_PAUSE_S)
+    if job.state not in ingests.ENDED:
+        response.headers["Retry-After"] = "2"
+    return job
