@@ -56,6 +56,7 @@ class Started:
     video_id: UUID
     name: str
     source_uri: str | None
+    size_bytes: int | None
     sha256_to_check: str | None
     sampling: dict[str, Any]
     probe: dict[str, Any] | None
@@ -67,7 +68,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Pulse:
-    """What a reader asks while it waits: does its run take new work, and is there any work that it should stay for?"""
+    """What a reader asks while it waits: whether its run takes new work, and there is any work left to stay for."""
 
     accepting: bool
     busy: bool
@@ -192,7 +193,7 @@ def start(claim: Claim, *, node: str, preempted: bool = False) -> Statement[Star
           where v.project_id = started.project_id and v.id = started.video_id and v.state in ('uploaded', 'ready', 'failed')
         )
         select s.id as segment_id, s.run_id, s.fence, s.attempts, s.number, s.plan, s.job_id, s.project_id, s.video_id,
-          v.name, v.source_uri, coalesce(v.sampling, p.sampling) as sampling, v.probe,
+          v.name, v.source_uri, v.size_bytes, coalesce(v.sampling, p.sampling) as sampling, v.probe,
           case when exists (select from uploads u
                             where u.project_id = s.project_id and u.video_id = s.video_id
                               and u.kind = 'multipart' and u.state = 'completed') then v.sha256 end as sha256_to_check
@@ -218,6 +219,19 @@ def held(claim: Claim) -> Statement[int]:
         """,
         **vars(claim),
     )
+
+
+def touch(claim: Claim) -> Statement[int]:
+    """Say that the work goes on, where it has nothing to show for a while. Raises FenceLost."""
+    return Statement(
+        int,
+        """
+        update segments set progressed_at = now()
+        where id = %(segment_id)s and run_id = %(run_id)s and fence = %(fence)s and state = 'running'
+        returning number
+        """,
+        **vars(claim),
+    ).or_raise(_lost(claim))
 
 
 def plan(claim: Claim, *, facts: dict[str, Any], plans: Sequence[dict[str, Any]]) -> Statement[int]:
@@ -256,10 +270,10 @@ def plan(claim: Claim, *, facts: dict[str, Any], plans: Sequence[dict[str, Any]]
     ).or_raise(_lost(claim))
 
 
-def retry(claim: Claim, *, base_s: float = 2, cap_s: float = 300) -> Statement[int]:
+def retry(claim: Claim, *, max_attempts: int, base_s: float = 2, cap_s: float = 300) -> Statement[int]:
     """The attempt failed and the next may do better: back into the queue, later and later (capped, with jitter).
 
-    No row: another holds the segment.
+    No row: the attempts are used up, or another holds the segment.
     """
     return Statement(
         int,
@@ -269,8 +283,10 @@ def retry(claim: Claim, *, base_s: float = 2, cap_s: float = 300) -> Statement[i
           not_before = now() + make_interval(secs =>
             least(%(cap_s)s, %(base_s)s * 2 ^ least(s.attempts - 1, 30)) * (0.5 + random() / 2))
         where s.id = %(segment_id)s and s.run_id = %(run_id)s and s.fence = %(fence)s and s.state = 'running'
+          and s.attempts < %(max_attempts)s
         returning attempts
         """,
+        max_attempts=max_attempts,
         base_s=base_s,
         cap_s=cap_s,
         **vars(claim),
@@ -345,6 +361,20 @@ def join_chunk(
     ).or_raise(_lost(claim))
 
 
+def note_poster(project_id: UUID, video_id: UUID) -> Statement[None]:
+    """The video's poster is in Storage."""
+    return Statement(
+        type(None),
+        """
+        update videos set poster = true, warnings = jsonb_path_query_array(warnings, '$[*] ? (@.type != "no-poster")')
+        where project_id = %(project_id)s and id = %(video_id)s
+          and (not poster or warnings @> '[{"type": "no-poster"}]')
+        """,
+        project_id=project_id,
+        video_id=video_id,
+    )
+
+
 def finish(claim: Claim) -> Statement[UUID]:
     """End a segment, all of whose chunks are written. Raises FenceLost."""
     return Statement(
@@ -392,7 +422,7 @@ def settle(job_id: UUID) -> Statement[str]:
                       where t.job_id = s.job_id and t.state = 'done'), '[]') as warnings,
             coalesce(jsonb_agg(jsonb_build_object(
               'type', 'segment-failed', 'detail', s.reason ->> 'detail',
-              'ranges_us', jsonb_build_array(jsonb_build_array(s.plan -> 'from_us', s.plan -> 'to_us'))) order by s.number)
+              'ranges_us', jsonb_build_array(jsonb_build_array(s.plan -> 'start_us', s.plan -> 'end_us'))) order by s.number)
               filter (where s.state = 'failed'), '[]') as losses
           from segments s where s.job_id = %(job_id)s
           group by s.job_id, s.project_id, s.video_id
@@ -480,9 +510,23 @@ def reclaim(*, stale_s: float, now: datetime | None = None) -> Statement[UUID]:
     )
 
 
-def waiting() -> Statement[bool]:
-    """Whether a run of ingest is wanted: something is queued and due, or bytes are on their way."""
+@dataclass(frozen=True)
+class Depth:
+    queued: int
+    running: int
+
+
+def depth() -> Statement[Depth]:
+    """How many segments wait, counted no further than says "very many", and how many runs hold."""
     return Statement(
-        bool,
-        "select exists (select from segments where state = 'queued' and not_before <= now())",
+        Depth,
+        """
+        select (select count(*) from (select from segments where state = 'queued' limit 100000) q) as queued,
+               (select count(*) from segments where state = 'running') as running
+        """,
     )
+
+
+def wanted() -> Statement[bool]:
+    """Whether a run of ingest would find work: a segment is queued and due."""
+    return Statement(bool, "select exists (select from segments where state = 'queued' and not_before <= now())")
