@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -54,9 +54,10 @@ def numbered(number: int, size: tuple[int, int], background: tuple[int, int, int
 
 
 def read_number(rgb: RGB) -> int | None:
-    """The number that a displayed picture says, or None where it is too damaged to tell."""
-    size = rgb.shape[1], rgb.shape[0]
-    light = rgb.astype(np.float32).mean(axis=2)
+    """The number that a picture says, whichever way it is turned, or None where it is too damaged to tell."""
+    upright = next((turned for turned in _turns(rgb) if corners(turned) == tuple(CORNERS)), rgb)
+    size = upright.shape[1], upright.shape[0]
+    light = upright.astype(np.float32).mean(axis=2)
     number = 0
     for bit in range(_BITS):
         contrast = _middle(light[_cell(bit, size)]) - _middle(light[_cell(bit + _BITS, size)])
@@ -64,6 +65,13 @@ def read_number(rgb: RGB) -> int | None:
             return None
         number |= (contrast > 0) << bit
     return number
+
+
+def _turns(rgb: RGB) -> Iterator[RGB]:
+    """The eight ways to hold a picture, as it is first."""
+    for picture in (rgb, rgb[:, ::-1]):
+        for quarters in range(4):
+            yield np.rot90(picture, quarters)
 
 
 def corners(rgb: RGB) -> tuple[str, str, str, str]:
@@ -151,8 +159,9 @@ class Clip:
     keyframes: tuple[int, ...] = ()
     """Numbers of the pictures that were asked to be keyframes, where the maker asked."""
     outcome: Literal["ready", "salvaged", "failed"] = "ready"
+    """`salvaged`: some of the pictures are lost; of an MPEG-TS nothing in the file says so."""
     reason: str | None = None
-    """Type of the error where the outcome is `failed`."""
+    """Type of the error where the outcome is `failed`, where it can be only one."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -455,6 +464,20 @@ def _not_a_video(name: str, content: Callable[[], bytes]) -> Maker:
     return maker
 
 
+def _garbage() -> bytes:
+    return random.Random(1).randbytes(20_000)
+
+
+def _playlist(name: str, text: str) -> Maker:
+    """A text that makes FFmpeg open another file; one lies beside it, and is not the uploader's to see."""
+
+    def maker(folder: Path) -> Clip:
+        make(folder / "secret.mp4")
+        return _not_a_video(name, text.encode)(folder)
+
+    return maker
+
+
 def _jpeg() -> bytes:
     data = io.BytesIO()
     _still(data)
@@ -484,7 +507,7 @@ _BROKEN: dict[str, Maker] = {
     "size_lie": _lying("size_lie.mp4", lambda data: damage.claims_size(data, 65_535, 65_535)),
     "duration_lie": _lying("duration_lie.mp4", lambda data: damage.claims_duration(data, 40_000_000)),
     "huge_size": _failing(
-        "huge_size.avi", "video-too-large", lambda data: damage.avi_claims_size(data, 16_000, 16_000), codec="utvideo"
+        "huge_size.avi", None, lambda data: damage.avi_claims_size(data, 16_000, 16_000), codec="utvideo"
     ),
     "impossible_size": _failing(
         "impossible_size.avi", None, lambda data: damage.avi_claims_size(data, 100_000, 100_000), codec="ffv1"
@@ -492,13 +515,17 @@ _BROKEN: dict[str, Maker] = {
     "huge_duration": _failing(
         "huge_duration.mkv", "video-too-long", lambda data: data, times_s=(0, 0.04, 40_000_000), bframes=0
     ),
-    "billion_frames": _failing("billion_frames.mp4", None, lambda data: damage.claims_samples(data, 1_000_000_000)),
-    "moov_lost": _failing("moov_lost.mp4", "not-a-video", damage.without_moov),
-    "truncated_before_moov": _failing("truncated_before_moov.mp4", "not-a-video", _cut),
+    "billion_frames": _failing(
+        "billion_frames.mp4", "video-too-large", lambda data: damage.claims_samples(data, 1_000_000_000)
+    ),
+    "moov_lost": _failing("moov_lost.mp4", "video-unreadable", damage.without_moov),
+    "truncated_before_moov": _failing("truncated_before_moov.mp4", "video-unreadable", _cut),
     "audio_only": lambda folder: make_sound(folder / "audio_only.mp4"),
     "empty": _not_a_video("empty.mp4", lambda: b""),
-    "garbage": _not_a_video("garbage.mp4", lambda: random.Random(1).randbytes(20_000)),
+    "garbage": _not_a_video("garbage.mp4", _garbage),
     "text": _not_a_video("text.mp4", lambda: b"This is not a video, whatever its name says.\n" * 50),
+    "ffconcat": _playlist("ffconcat.mp4", "ffconcat version 1.0\nfile secret.mp4\n"),
+    "hls": _playlist("hls.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.mp4\n#EXT-X-ENDLIST\n"),
     "jpeg": _not_a_video("jpeg.mp4", _jpeg),
 }
 

@@ -25,7 +25,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, BinaryIO, Self, cast
 from urllib.parse import urlsplit
 
 import certifi
@@ -55,7 +55,7 @@ _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 @contextmanager
 def open_source(
     location: str, *, size_bytes: int | None = None, scratch: Path | None = None, share: float = 0.0
-) -> Iterator[str | RangeReader]:
+) -> Iterator[str | BinaryIO]:
     """Something that `av.open` takes: a path, or a seekable reader of a URL.
 
     `share` is the part of the file's bytes that the caller expects to need, from 0 to 1. What is fetched lies in
@@ -75,7 +75,7 @@ def open_source(
     else:
         with RangeReader(location, size_bytes=size_bytes, scratch=scratch) as reader:
             try:
-                yield reader
+                yield cast("BinaryIO", reader)  # all of it that a reader of files may call
             except Exception as error:
                 if reader.error and error is not reader.error:
                     raise reader.error from error
