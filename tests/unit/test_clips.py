@@ -148,6 +148,7 @@ def test_numbers_and_corners_read_back_and_damage_reads_as_none(size):
         picture = numbered(number, size)
         assert read_number(picture) == number
         assert corners(picture) == tuple(clips.CORNERS)
+        assert read_number(np.rot90(picture)) == read_number(picture[:, ::-1]) == number
     assert read_number(np.full((size[1], size[0], 3), 90, np.uint8)) is None
 
 
