@@ -27,6 +27,7 @@ from argus_ray.errors import InvalidRequest, NotFound
 from argus_ray.models import siglip2
 from argus_ray.models.pictures import decode_picture
 from argus_ray.settings import Settings
+from argus_ray.weights import fetcher
 
 _MOST_ITEMS = 256  # texts or pictures in one request
 _BATCH, _BATCH_WAIT_S = 16, 0.005  # requests that share a pass; a lone request waits this long for company
@@ -58,7 +59,7 @@ class Siglip2:
     """One replica: one model, one thread that computes, so that waiting requests gather into the next batch."""
 
     def __init__(self, uri: str, model_id: str, device: str, max_pixels: int) -> None:
-        self._model = siglip2.load(uri, device)
+        self._model = siglip2.load(uri, device, fetch=fetcher(Settings()))
         self._uri, self._max_pixels = uri, max_pixels
         self._model_id = model_id or self._model.weights_id
         self._names = {self._model_id, self._model.weights_id, uri}

@@ -62,6 +62,7 @@ class Recipe:
     pool: int = 12_000
     fresh: int = 16
     check_every: int = 400
+    gallery: int = 400
     seed: int = 0
 
 
@@ -212,11 +213,11 @@ def token_ids(tokenizer: Siglip2Tokenizer, texts: list[str]) -> Tensor:
 
 
 @torch.no_grad()
-def judge(model: SiglipModel, tokenizer: Siglip2Tokenizer, recipe: Recipe, gallery: int = 400) -> dict[str, float]:
+def judge(model: SiglipModel, tokenizer: Siglip2Tokenizer, recipe: Recipe) -> dict[str, float]:
     """Retrieval among stills that were not trained on, all pairs included."""
     model.eval()
     rng = np.random.default_rng(recipe.seed + 1_000_003)
-    scenes = [random_scene(rng, (1, 2)) for _ in range(gallery)]
+    scenes = [random_scene(rng, (1, 2)) for _ in range(recipe.gallery)]
     rgb = np.stack([render(scene, recipe.image_size, recipe.image_size, ASPECT).rgb for scene in scenes])
     pixels = torch.from_numpy(rgb).permute(0, 3, 1, 2).float() / 127.5 - 1
     pictures = F.normalize(
