@@ -11,12 +11,12 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from fastapi.requests import Request
 from fastapi.responses import RedirectResponse, Response
-from pydantic import AwareDatetime, Json
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from argus_ray import ingests, thumbnails, uploads
 from argus_ray.catalog import videos
 from argus_ray.catalog.videos import VideoRow
-from argus_ray.errors import Conflict
+from argus_ray.errors import Conflict, InvalidRequest
 from argus_ray.schemas.common import JsonObject, Page, Text
 from argus_ray.schemas.job import Job
 from argus_ray.schemas.video import (
@@ -108,8 +108,7 @@ async def list_videos(
     state: Annotated[list[VideoState] | None, Query(max_length=6, description="In one of these states.")] = None,
     name: Annotated[Text | None, Query(max_length=200, description="Part of the name, in any case.")] = None,
     metadata: Annotated[
-        Json[JsonObject] | None,
-        Query(max_length=4000, description="A JSON object that the video's metadata contains."),
+        str | None, Query(max_length=4000, description="A JSON object that the video's metadata contains.")
     ] = None,
     created_after: Annotated[AwareDatetime | None, Query(description="Not earlier than this.")] = None,
     created_before: Annotated[AwareDatetime | None, Query(description="Earlier than this.")] = None,
@@ -119,7 +118,7 @@ async def list_videos(
         project_id,
         states=[str(one) for one in state] if state else None,
         name=name,
-        metadata=metadata,
+        metadata=_json_object(metadata) if metadata else None,
         created_after=created_after,
         created_before=created_before,
         after=paging.after,
@@ -204,6 +203,14 @@ async def get_media(
     if redirect:
         return RedirectResponse(url, 307, {"Cache-Control": "private, no-store"})
     return Media(url=url, expires_at=datetime.now(UTC) + timedelta(seconds=settings.url_expires_s))
+
+
+def _json_object(text: str) -> JsonObject:
+    try:
+        return TypeAdapter(JsonObject).validate_json(text)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InvalidRequest(f'query/metadata: write a JSON object, as {{"camera": 3}}: {said}') from error
 
 
 async def _shown(rows: Sequence[VideoRow], posters: thumbnails.Thumbnails | None, expires_s: int) -> list[Video]:
