@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
+MP4_STARTS = {b"ftyp", b"moov", b"styp", b"moof", b"mdat", b"free", b"wide", b"sidx", b"skip", b"pnot"}
+"""Boxes that an MP4 or MOV file may begin with."""
+
 _MAX_BOXES = 100_000  # a file of a million empty boxes is an attack, not a video
 _MAX_HEADER_BYTES = 512 * 2**20
 
@@ -45,8 +48,6 @@ class Layout:
 
     has_moov: bool
     fragmented: bool
-    missing_bytes: int
-    """Bytes by which the boxes reach beyond the end of the file: more than 0 where it was cut off."""
     tracks: tuple[Track, ...]
 
 
@@ -75,22 +76,50 @@ def read_layout(file: BinaryIO, size_bytes: int) -> Layout:
     """Read the headers of an MP4 or MOV file. A damaged one gives what could be read."""
     has_moov = fragmented = False
     tracks: list[Track] = []
-    last_end = 0
     for box in children(file, 0, size_bytes):
-        last_end = box.end
         if box.kind == b"moov":
             has_moov = True
-            end = min(box.end, size_bytes)
-            tracks += [
-                _track(file, trak.start, min(trak.end, end))
-                for trak in children(file, box.start, end)
-                if trak.kind == b"trak"
-            ]
-            fragmented |= any(inner.kind == b"mvex" for inner in children(file, box.start, end))
+            inside = list(children(file, box.start, min(box.end, size_bytes)))
+            tracks += [_track(file, trak.start, min(trak.end, size_bytes)) for trak in inside if trak.kind == b"trak"]
+            fragmented |= any(inner.kind == b"mvex" for inner in inside)
         if box.kind == b"moof":
             fragmented = True
             break  # thousands may follow
-    return Layout(has_moov, fragmented, max(0, last_end - size_bytes), tuple(tracks))
+    return Layout(has_moov, fragmented, tuple(tracks))
+
+
+def missing_bytes(file: BinaryIO, size_bytes: int) -> int:
+    """Bytes by which a file is shorter than its container says: more than 0 where it was cut off, 0 where that is unknown.
+
+    MP4 by its boxes, AVI by its RIFF chunk, Matroska and WebM by their segment, MPEG-TS by a packet that is not whole.
+    """
+    file.seek(0)
+    head = file.read(64)
+    if head[4:8] in MP4_STARTS:
+        last = max((box.end for box in children(file, 0, size_bytes)), default=0)
+        return max(0, last - size_bytes)
+    if head.startswith(b"RIFF"):
+        return max(0, int.from_bytes(head[4:8], "little") + 8 - size_bytes)
+    if head.startswith(b"\x1a\x45\xdf\xa3"):
+        header, start = _ebml_size(head, 4)
+        place = start + (header or 0) + 4
+        file.seek(place)
+        segment, start = _ebml_size(file.read(8), 0)
+        return max(0, place + start + segment - size_bytes) if segment is not None else 0
+    if head.startswith(b"G") and size_bytes > 188:
+        file.seek(188)
+        if file.read(1) == b"G":
+            return -size_bytes % 188
+    return 0
+
+
+def _ebml_size(data: bytes, at: int) -> tuple[int | None, int]:
+    """A variable-length size (RFC 8794) and the place behind it; None: unknown, as live streams have it."""
+    if at >= len(data) or not data[at]:
+        return None, at
+    length = 9 - data[at].bit_length()
+    value = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+    return (None if value == (1 << 7 * length) - 1 else value), at + length
 
 
 def contains(file: BinaryIO, size_bytes: int, kinds: tuple[bytes, ...], window: int = 2**20) -> bytes | None:

@@ -18,7 +18,6 @@ from av.error import FFmpegError
 
 from argus_ray.errors import NotAVideo, VideoEncrypted, VideoError
 from argus_ray.video import boxes
-from argus_ray.video.limits import Limits
 
 Source = str | BinaryIO
 """A local path, or a seekable binary file object."""
@@ -67,13 +66,11 @@ def size_of(file: BinaryIO) -> int:
 
 
 @contextmanager
-def open_container(file: BinaryIO, limits: Limits) -> Iterator[InputContainer]:
+def open_container(file: BinaryIO) -> Iterator[InputContainer]:
     """The container, its header read. Raises NotAVideo, VideoEncrypted or VideoError with what was found instead."""
     av.logging.set_level(av.logging.PANIC)  # a hostile file writes megabytes; what matters is raised
     try:
-        container: InputContainer = av.open(
-            _Bytes(file), buffer_size=_BUFFER_BYTES, options={"max_pixels": str(limits.max_pixels)}, io_open=_refuse
-        )
+        container: InputContainer = av.open(_Bytes(file), buffer_size=_BUFFER_BYTES, io_open=_refuse)
     except FFmpegError as error:
         raise _why_unreadable(file, error) from error
     with container:
@@ -90,15 +87,14 @@ def _why_unreadable(file: BinaryIO, error: FFmpegError) -> VideoError:
     head = file.read(4096)
     if not head:
         return NotAVideo("the file is empty (0 bytes): upload it again")
-    if head[4:8] in {b"ftyp", b"moov", b"styp", b"moof", b"mdat", b"free", b"wide", b"sidx", b"skip"}:
+    if head[4:8] in boxes.MP4_STARTS:
         return _why_unreadable_mp4(file, size_bytes, error)
     found = describe(head)
     if found:
         return NotAVideo(f"the file is {found}, not a video", found=found)
-    text = ffmpeg_says(error)
-    return VideoError(
-        f"no video could be recognised in these {size_bytes} bytes (FFmpeg says: {text}); is the upload whole?",
-        size_bytes=size_bytes,
+    first = head[:8].hex(" ")
+    return NotAVideo(
+        f"FFmpeg recognises no video in these {size_bytes} bytes, which begin with {first}: is it the right file, and whole?"
     )
 
 
@@ -107,11 +103,12 @@ def _why_unreadable_mp4(file: BinaryIO, size_bytes: int, error: FFmpegError) -> 
         return VideoEncrypted("the MP4 is encrypted (DRM, Common Encryption): upload it without encryption")
     layout = boxes.read_layout(file, size_bytes)
     if not layout.has_moov:
-        cut = f": {layout.missing_bytes} bytes are missing at its end" if layout.missing_bytes else ""
+        missing = boxes.missing_bytes(file, size_bytes)
+        cut = f", and {missing} bytes are missing at its end" if missing else ""
         return VideoError(
-            f"the MP4 has no readable index (its moov box was not found){cut}. A recording that was not finished, a single "
-            "segment of a stream, or a cut upload looks so: upload the whole file, or repair it beside a sound one of the same camera",
-            missing_bytes=layout.missing_bytes,
+            f"the MP4 has no readable index (no moov box){cut}. A recording that was not finished, a single segment of a "
+            "stream and a cut upload look so: upload the whole file, or repair it with a sound one of the same camera",
+            missing_bytes=missing,
         )
     return VideoError(
         f"the MP4's index is damaged (FFmpeg says: {ffmpeg_says(error)}): export or remux the video again"

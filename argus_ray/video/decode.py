@@ -95,8 +95,9 @@ class _Extraction:
         self.judge = Judge(self.plan.fresh_us)
         self.seen_us: set[int] = set()
         self.last_slot: int | None = None
+        self.last_us = -1
         self.before: npt.NDArray[np.uint8] | None = None
-        with Reader(self.file, self.probe, self.limits) as reader:
+        with Reader(self.file, self.probe) as reader:
             self.reader = reader
             for run in self.plan.runs:
                 wanted = self._every(run) if run.wanted_us is None else self._listed(run, run.wanted_us)
@@ -204,9 +205,12 @@ class _Extraction:
                 f"a segment gave more than {self.limits.max_video_frames} pictures: ask an owner to raise max_video_frames"
             )
         pts = frame.pts if frame.pts is not None else frame.dts
-        if pts is None:
+        pts_us = self._us(pts) if pts is not None else None
+        if self.probe.guessed_times and (pts_us is None or pts_us <= self.last_us):
+            pts_us = self.last_us + self.probe.step_us if self.decoded > 1 else 0
+        if pts_us is None:
             return
-        pts_us = self._us(pts)
+        self.last_us = pts_us
         if frame.is_corrupt:
             self.damaged_us.append((pts_us, pts_us + self.probe.step_us))
         yield frame, pts_us

@@ -9,13 +9,13 @@ This table, not a decoder's counter, is the truth about time. It costs no decodi
 - everything else, and MP4 whose edit list cuts pictures off: by reading every packet (2 ms of CPU a megabyte).
 
 A picture that an edit list cuts off is decoded, since others need it, and not shown. Pictures with equal times: the
-first one stays. Where a container gives no presentation times (some AVI, raw streams) the decoding times stand in and
-`guessed` says so: then decoding starts at the beginning and trusts what the decoder says.
+first one stays. Where packets have no presentation times (raw H.264, MPEG-PS without them) `guessed` says so: pictures are
+then taken to be equally far apart, and decoding starts at the beginning and counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -95,39 +95,42 @@ class Index:
         return places[np.maximum(before - leading, 0)]
 
 
-def read_index(
-    container: InputContainer, stream: VideoStream, file: BinaryIO, size_bytes: int, limits: Limits
-) -> Index:
-    """The packet table of one stream, from the header where it is there. Raises VideoTooLarge at too many packets."""
-    start_us = container.start_time or 0
-    index = _from_header(container, stream, file, size_bytes, start_us)
-    return index or _by_reading(container, stream, start_us, limits)
+def without_lead(index: Index, first_pts: int) -> Index:
+    """Without the pictures before the first one that can be decoded from the beginning of the file.
+
+    A stream that was cut out of another begins with pictures whose references are not there.
+    """
+    return replace(index, is_shown=index.is_shown & (index.pts >= first_pts))
 
 
-def _from_header(
-    container: InputContainer, stream: VideoStream, file: BinaryIO, size_bytes: int, start_us: int
-) -> Index | None:
+def read_header(container: InputContainer, stream: VideoStream, file: BinaryIO, size_bytes: int) -> Index | None:
+    """The packet table as an MP4's header tells it; None where it does not tell all."""
     if "mp4" not in container.format.name or stream.start_time is None or not stream.frames:
         return None
     layout = boxes.read_layout(file, size_bytes)
     track = next((track for track in layout.tracks if track.track_id == stream.id), None)
-    entries = list(stream.index_entries)
-    if layout.fragmented or track is None or len(entries) != track.samples or any(e.is_discard for e in entries):
+    if layout.fragmented or track is None or not track.samples or len(stream.index_entries) != track.samples:
         return None
-    dts = np.array([entry.timestamp for entry in entries], np.int64)
+    table = np.fromiter(
+        ((e.timestamp, e.pos + e.size, e.is_keyframe, e.is_discard) for e in stream.index_entries),
+        [("dts", np.int64), ("end", np.int64), ("key", np.bool_), ("discard", np.bool_)],
+        track.samples,
+    )
     offsets = track.offsets
-    if offsets is not None and len(offsets) != len(dts):
+    if table["discard"].any() or (offsets is not None and len(offsets) != len(table)):
         return None
-    pts = dts if offsets is None else dts + offsets
-    pts = pts + (stream.start_time - int(pts[0] if pts[0] == pts.min() else pts.min()))
-    in_file = np.array([entry.pos + entry.size <= size_bytes for entry in entries])
+    pts = table["dts"] if offsets is None else table["dts"] + offsets
+    pts = pts + (stream.start_time - int(pts.min()))
+    in_file = table["end"] <= size_bytes
     shown = in_file & _firsts(pts, in_file)
     step = _last_step(pts[in_file]) or int((stream.duration or 0) // max(len(pts), 1))
-    is_key = np.array([entry.is_keyframe for entry in entries])
-    return Index(_time_base(stream), start_us, pts, is_key, shown, step, lost=int((~in_file).sum()))
+    return Index(
+        _time_base(stream), container.start_time or 0, pts, table["key"], shown, step, lost=int((~in_file).sum())
+    )
 
 
-def _by_reading(container: InputContainer, stream: VideoStream, start_us: int, limits: Limits) -> Index:
+def read_packets(container: InputContainer, stream: VideoStream, limits: Limits) -> Index:
+    """The packet table by reading the whole file. Raises VideoTooLarge at too many packets."""
     times: list[int] = []
     keys: list[bool] = []
     discards: list[bool] = []
@@ -147,10 +150,8 @@ def _by_reading(container: InputContainer, stream: VideoStream, start_us: int, l
         if not packet.size:
             continue
         pts = packet.pts
-        if pts is None:
-            guessed = True
-            pts = packet.dts if packet.dts is not None else (times[-1] + max(last_duration, 1) if times else 0)
-        times.append(pts)
+        guessed |= pts is None
+        times.append(pts or 0)
         keys.append(packet.is_keyframe)
         discards.append(packet.is_discard)
         last_duration = packet.duration or last_duration
@@ -159,10 +160,15 @@ def _by_reading(container: InputContainer, stream: VideoStream, start_us: int, l
                 f"the video has more than {limits.max_video_frames} pictures: cut it, or ask an owner to raise max_video_frames"
             )
     pts_array = np.array(times, np.int64)
+    if guessed:
+        step = last_duration or round(1 / (_time_base(stream) * (stream.average_rate or 25)))
+        pts_array = np.arange(len(times), dtype=np.int64) * step + (stream.start_time or 0)
     kept = ~np.array(discards, np.bool_)
     shown = kept & _firsts(pts_array, kept)
     step = last_duration or _last_step(pts_array)
-    return Index(_time_base(stream), start_us, pts_array, np.array(keys, np.bool_), shown, step, guessed=guessed)
+    return Index(
+        _time_base(stream), container.start_time or 0, pts_array, np.array(keys, np.bool_), shown, step, guessed=guessed
+    )
 
 
 def _firsts(pts: Int64, among: Bools) -> Bools:

@@ -24,7 +24,7 @@ from argus_ray.schemas.video import VideoWarning
 from argus_ray.video import boxes
 from argus_ray.video.container import ENCRYPTED, Source, describe, ffmpeg_says, open_container, open_file, size_of
 from argus_ray.video.geometry import Orientation, displayed_size, orientation_of
-from argus_ray.video.index import Index, read_index
+from argus_ray.video.index import Index, read_header, read_packets, without_lead
 from argus_ray.video.limits import Limits
 
 if TYPE_CHECKING:
@@ -104,19 +104,31 @@ def examine(source: Source, filename: str, limits: Limits) -> tuple[Probe, Index
     with open_file(source) as file:
         size_bytes = size_of(file)
         _refuse_by_header(file, size_bytes, limits)
-        with open_container(file, limits) as container:
+        with open_container(file) as container:
             stream = playing_stream(container, file)
             _refuse_pixels(stream, limits)
             name = container.format.name
-            index = read_index(container, stream, file, size_bytes, limits)
+            index = read_header(container, stream, file, size_bytes) or read_packets(container, stream, limits)
             duration_us = container.duration
-            warnings = [*_wrong_extension(filename, container), *_lost(index)]
+            warnings = [
+                *_wrong_extension(filename, container),
+                *_cut_off(index, boxes.missing_bytes(file, size_bytes), duration_us),
+            ]
             rate, stream_index = stream.average_rate, stream.index
         _refuse_by_index(index, name, duration_us, limits)
-        with open_container(file, limits) as container:
+        with open_container(file) as container:
             stream = next(s for s in container.streams.video if s.index == stream_index)
-            first = _first_picture(container, stream, file, size_bytes)
+            first, has_errors = _first_picture(container, stream, file, size_bytes)
             facts = _picture_facts(stream, first)
+        if first.pts is not None and not index.guessed and first.pts not in index.pts[index.is_shown]:
+            with open_container(file) as container:  # header and packets disagree: the packets are right
+                stream = next(s for s in container.streams.video if s.index == stream_index)
+                index = read_packets(container, stream, limits)
+    if first.pts is not None and not index.guessed:
+        begun = without_lead(index, first.pts)
+        if has_errors:
+            warnings += _lost_beginning(index, begun)
+        index = begun
     shown = index.shown_us
     video = Probe(
         container=name,
@@ -125,7 +137,7 @@ def examine(source: Source, filename: str, limits: Limits) -> tuple[Probe, Index
         time_base=(index.time_base.numerator, index.time_base.denominator),
         size_bytes=size_bytes,
         start_us=index.start_us,
-        duration_us=max(duration_us or 0, 0) if _plausible(duration_us, index) else index.end_us,
+        duration_us=max(duration_us or 0, index.end_us) if _plausible(duration_us, index) else index.end_us,
         video_end_us=index.end_us,
         frame_rate=float(rate) if rate else _mean_rate(index),
         variable_frame_rate=_is_variable(index),
@@ -173,7 +185,7 @@ def _refuse_by_header(file: BinaryIO, size_bytes: int, limits: Limits) -> None:
             f"the file has {size_bytes} bytes and the limit is {limits.max_size_bytes}: cut it, or ask an owner to raise max_size_bytes"
         )
     file.seek(4)
-    if file.read(4) in {b"ftyp", b"moov", b"wide", b"free", b"mdat", b"skip", b"pnot"}:
+    if file.read(4) in boxes.MP4_STARTS:
         layout = boxes.read_layout(file, size_bytes)
         samples = max((track.samples for track in layout.tracks), default=0)
         if samples > max(limits.max_video_frames, 20 * size_bytes):
@@ -223,8 +235,10 @@ def _refuse_by_index(index: Index, container_name: str, duration_us: int | None,
         )
 
 
-def _first_picture(container: InputContainer, stream: VideoStream, file: BinaryIO, size_bytes: int) -> VideoFrame:
-    """The first picture that can be decoded. Raises VideoError if there is none among the first packets."""
+def _first_picture(
+    container: InputContainer, stream: VideoStream, file: BinaryIO, size_bytes: int
+) -> tuple[VideoFrame, bool]:
+    """The first picture that can be decoded, and whether a packet before it could not. Raises VideoError if there is none among the first packets."""
     stream.codec_context.thread_count = 1
     last: FFmpegError | None = None
     packets = container.demux(stream)
@@ -234,7 +248,7 @@ def _first_picture(container: InputContainer, stream: VideoStream, file: BinaryI
             if packet is None:
                 break
             for frame in packet.decode():
-                return frame
+                return frame, last is not None
         except FFmpegError as error:
             last = error
             packets = container.demux(stream)
@@ -312,18 +326,23 @@ def _endings(name: str) -> set[str]:
     return found
 
 
-def _lost(index: Index) -> list[VideoWarning]:
-    if not index.lost:
+def _cut_off(index: Index, missing_bytes: int, duration_us: int | None) -> list[VideoWarning]:
+    """A warning where the file ends before its container does, with the time that is lost as far as it is known."""
+    if not index.lost and not missing_bytes:
         return []
-    beyond = np.unique(index.us(index.pts[~index.is_shown]))
-    ranges = [(int(beyond[0]), int(beyond[-1]))]
-    return [
-        VideoWarning(
-            type="truncated",
-            detail=f"the file ends before {index.lost} of its {len(index.pts)} pictures",
-            ranges_us=ranges,
-        )
-    ]
+    here = f"{missing_bytes} bytes are missing at the end of the file" if missing_bytes else "the file ends early"
+    lost = f", and {index.lost} of its {len(index.pts)} pictures" if index.lost else ""
+    last_us = int(index.us(index.pts[~index.is_shown]).max()) if index.lost else duration_us or 0
+    ranges = [(index.end_us, max(last_us, index.end_us))]
+    return [VideoWarning(type="truncated", detail=f"{here}{lost}; what is there was kept", ranges_us=ranges)]
+
+
+def _lost_beginning(index: Index, begun: Index) -> list[VideoWarning]:
+    start_us, end_us = int(index.shown_us[0]), int(begun.shown_us[0]) if begun.is_shown.any() else index.end_us
+    if end_us <= start_us:
+        return []
+    detail = "the beginning of the video is damaged; the first picture that can be decoded comes later"
+    return [VideoWarning(type="damaged", detail=detail, ranges_us=[(start_us, end_us)])]
 
 
 def _plausible(duration_us: int | None, index: Index) -> bool:

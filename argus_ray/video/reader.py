@@ -16,7 +16,6 @@ from av.error import FFmpegError
 
 from argus_ray.video.container import open_container
 from argus_ray.video.index import to_us
-from argus_ray.video.limits import Limits
 from argus_ray.video.probe import Probe
 from argus_ray.video.segments import Run
 
@@ -34,8 +33,8 @@ _SEEK_BACK_S = (0, 1, 4, 16, 64)
 class Reader:
     """Packets of one stream by seeking forward, and its decoder. Errors of single packets are noted and passed over."""
 
-    def __init__(self, file: BinaryIO, probe: Probe, limits: Limits) -> None:
-        self.file, self.probe, self.limits = file, probe, limits
+    def __init__(self, file: BinaryIO, probe: Probe) -> None:
+        self.file, self.probe = file, probe
         self.damaged_us: list[tuple[int, int]] = []
         self._time_base = Fraction(*probe.time_base)
         self._last_us = 0
@@ -146,6 +145,8 @@ class Reader:
                 continue
             if errors and packet.pts is not None:
                 self.damaged_us.append((self._last_us, self._us(packet.pts)))
+            if packet.is_corrupt:
+                self._note(packet)
             errors = 0
             self._last_us = self._us(packet.pts) if packet.pts is not None else self._last_us
             yield packet
@@ -161,7 +162,7 @@ class Reader:
         return to_us(pts, self._time_base, self.probe.start_us)
 
     def _open(self) -> None:
-        self._opening = open_container(self.file, self.limits)
+        self._opening = open_container(self.file)
         self._container = self._opening.__enter__()
         self._stream = next(s for s in self._container.streams.video if s.index == self.probe.stream_index)
         self._stream.codec_context.thread_count = (

@@ -60,6 +60,8 @@ class SegmentPlan(BaseModel):
     """`scenes` with `max_frames`: at most the first scene of each slot of this length is kept."""
     wanted: int
     frames_to_decode: int
+    share: float
+    """About the part of the file that is read for it, from 0 to 1."""
     warnings: tuple[VideoWarning, ...] = ()
 
 
@@ -122,6 +124,7 @@ class _Planner:
         from_place = max(first - 1, 0) if self.needs_before else first
         last_us = int(self.wanted_us[end]) if not is_last else max(self.end_us, int(self.wanted_us[-1]) + 1)
         fresh = self.wanted_us[first:end:BLOCK] if self.policy.dedupe and self.policy.policy != "scenes" else ()
+        cost = self._cost(from_place, end)
         return SegmentPlan(
             ordinal=ordinal,
             is_last=is_last,
@@ -132,7 +135,8 @@ class _Planner:
             fresh_us=tuple(int(t) for t in fresh),
             slot_us=self.slot_us,
             wanted=end - first,
-            frames_to_decode=self._cost(from_place, end),
+            frames_to_decode=cost,
+            share=min(1.0, cost / max(len(self.index.pts), 1)),
             warnings=self.choice.warnings if ordinal == 0 else (),
         )
 
