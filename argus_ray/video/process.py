@@ -19,7 +19,8 @@ The child never decodes further ahead than the socket's buffer and the one messa
 The child is a program of its own (`python -c`), neither forked (threads of Ray and FFmpeg do not survive it) nor made by
 `multiprocessing` (whose children import the parent's main module, in a Ray worker all of Ray). It dies with the thread
 that started it (PR_SET_PDEATHSIG); where that thread ends and the process lives on, the next run starts another child.
-Its environment holds no secrets: what takes over a decoder finds a presigned URL and a scratch folder.
+Its environment holds no secrets. It contains crashes, hangs and greed, not an attacker: the child has the parent's user, and
+the parent unpickles what it says.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ class DecodeProcess:
         child.working, child.runs, child.last_words = True, child.runs + 1, b""
         waited_s = 0.0
         try:
-            child.ask((mode, work, args, timeout_s))
+            child.ask((mode, work, args, timeout_s), timeout_s, stall_s)
             while True:
                 if child is not self._child:
                     raise RuntimeError("this run is over: its process was closed, or asked for another run")
@@ -171,16 +172,18 @@ class _Child:
         self.stderr.close()
         self.socket.close()
 
-    def ask(self, request: object) -> None:
-        parts = _packed(request)
+    def ask(self, request: object, timeout_s: float, stall_s: float) -> None:
+        until = time.monotonic() + min(timeout_s, stall_s)
         try:
-            for part in parts:
+            for part in _packed(request):
                 view = memoryview(part)
                 while view:
-                    self._wait(time.monotonic() + 60, writing=True)
+                    self._wait(until, writing=True)
                     view = view[self.socket.send(view) :]
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise self._obituary() from error
+        except TimeoutError:
+            raise _too_slow(timeout_s, stall_s, is_stall=stall_s < timeout_s) from None
+        except (BrokenPipeError, ConnectionResetError):
+            raise self._obituary() from None
 
     def answer(self, wait_s: float, timeout_s: float, stall_s: float) -> tuple[str, Any]:
         """The next message: ("item", value), ("end", None), or with an error ("refused" on purpose, or "failed")."""
@@ -190,13 +193,7 @@ class _Child:
                 raise TimeoutError  # noqa: TRY301 the same end as in _wait
             kind, value = _unpacked(lambda size: self._read(size, until))
         except TimeoutError:
-            detail = (
-                f"decoding gave nothing for {stall_s:g} s and was stopped: the file is damaged or too heavy for this machine; "
-                "raise decode_stall_s if it is worth it"
-                if wait_s >= stall_s and stall_s < timeout_s
-                else f"decoding took longer than {timeout_s:g} s and was stopped: raise decode_timeout_s if the file is worth it"
-            )
-            return "failed", DecodeTimeout(detail, timeout_s=timeout_s, stall_s=stall_s)
+            return "failed", _too_slow(timeout_s, stall_s, is_stall=stall_s <= wait_s and stall_s < timeout_s)
         except (EOFError, ConnectionResetError):
             return "failed", self._obituary()
         if kind == "failed":
@@ -269,6 +266,19 @@ class _Child:
         return error
 
 
+def _too_slow(timeout_s: float, stall_s: float, *, is_stall: bool) -> DecodeTimeout:
+    if is_stall:
+        detail = (
+            f"decoding gave nothing for {stall_s:g} s and was stopped: the file is damaged or too heavy for this machine; "
+            "raise decode_stall_s if it is worth it"
+        )
+    else:
+        detail = (
+            f"decoding took longer than {timeout_s:g} s and was stopped: raise decode_timeout_s if the file is worth it"
+        )
+    return DecodeTimeout(detail, timeout_s=timeout_s, stall_s=stall_s)
+
+
 def _failure(value: tuple[str, str, str], memory_bytes: int) -> ArgusError:
     kind, detail, trace = value
     error: ArgusError
@@ -297,7 +307,7 @@ def _unpacked(read: Callable[[int], bytearray]) -> Any:
     (count,) = struct.unpack("!I", read(4))
     sizes = struct.unpack(f"!{count}Q", read(8 * count))
     head, *buffers = [read(size) for size in sizes]
-    return pickle.loads(head, buffers=buffers)  # noqa: S301 the child is our own program, and the parent trusts it no less than before
+    return pickle.loads(head, buffers=buffers)  # noqa: S301 both ends are this program; see the module
 
 
 # -- the child ---------------------------------------------------------------------------------------------------------

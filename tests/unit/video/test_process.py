@@ -71,6 +71,12 @@ def hang(n):
     threading.Event().wait()
 
 
+def pid_then_hang():
+    yield os.getpid()
+    while True:
+        pass
+
+
 def slow_but_steady():
     while True:
         threading.Event().wait(0.02)
@@ -265,10 +271,10 @@ def test_the_child_is_limited_and_holds_no_secrets(shared, monkeypatch):
     assert "NoNewPrivs:\t1" in said["status"]
 
 
-def test_the_child_dies_with_its_parent():
+def test_a_working_child_dies_with_its_parent():
     program = (
-        "import os, sys; from argus_ray.video.process import DecodeProcess; from tests.unit.video.test_process import child_pid;"
-        "decoder = DecodeProcess(2**30); print(decoder.call(child_pid, timeout_s=60), flush=True);"
+        "import os; from argus_ray.video.process import DecodeProcess; from tests.unit.video import test_process as t;"
+        "items = DecodeProcess(2**30).run(t.pid_then_hang, timeout_s=60, stall_s=60); print(next(items), flush=True);"
         "os.kill(os.getpid(), 9)"
     )
     parent = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False, timeout=60)
