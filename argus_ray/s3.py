@@ -70,9 +70,12 @@ class Head:
 
 @dataclass(frozen=True)
 class ArrivedPart:
+    """A part that S3 has. SeaweedFS lists every sending of a part that was sent again, Amazon's S3 the last one only."""
+
     number: int
     size_bytes: int
     etag: str
+    modified_at: datetime
 
 
 def video_prefix(project_id: UUID, video_id: UUID) -> str:
@@ -250,7 +253,7 @@ class S3:
             answer = self.client.list_parts(
                 Bucket=self.bucket, Key=key, UploadId=s3_upload_id, PartNumberMarker=after, MaxParts=limit
             )
-        parts = [ArrivedPart(p["PartNumber"], p["Size"], p["ETag"]) for p in answer.get("Parts", [])]
+        parts = [ArrivedPart(p["PartNumber"], p["Size"], p["ETag"], p["LastModified"]) for p in answer.get("Parts", [])]
         return parts, parts[-1].number if parts and answer.get("IsTruncated") else None
 
     def all_parts(self, key: str, s3_upload_id: str) -> list[ArrivedPart]:

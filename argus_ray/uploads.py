@@ -111,10 +111,14 @@ async def arrived_parts(
     row = await tx.one(rows.get(upload_id))
     _require_open(row)
     _part_count(row)
+    video = await tx.one(videos.get(row.video_id))
     try:
-        return await asyncio.to_thread(s3.list_parts, _key(row), row.s3_upload_id or "", after=after, limit=limit)
+        parts, following = await asyncio.to_thread(
+            s3.list_parts, _key(row), row.s3_upload_id or "", after=after, limit=limit
+        )
     except NotFound as error:
         raise _gone() from error
+    return _one_each(row, parts, video.size_bytes or 0, None), following
 
 
 async def complete(tx: AsyncTx, s3: S3, video_id: UUID, said: CompleteUpload) -> Job:
@@ -212,7 +216,7 @@ def importable(at: Location, settings: Settings) -> bool:
 async def _arrived_whole(s3: S3, at: Location) -> list[ArrivedPart]:
     """The object as if it were one part; empty where there is none."""
     head = await asyncio.to_thread(s3.head, at)
-    return [] if head is None else [ArrivedPart(1, head.size_bytes, head.etag)]
+    return [] if head is None else [ArrivedPart(1, head.size_bytes, head.etag, head.modified_at)]
 
 
 async def _join(s3: S3, upload: UploadRow, whole: Location, size_bytes: int, said: list[CompletedPart] | None) -> None:
@@ -220,7 +224,7 @@ async def _join(s3: S3, upload: UploadRow, whole: Location, size_bytes: int, sai
     s3_upload_id = upload.s3_upload_id or ""
     try:
         parts = await asyncio.to_thread(s3.all_parts, whole.key, s3_upload_id)
-        arrived = [part for part in parts if part.number <= _part_count(upload)]
+        arrived = _one_each(upload, parts, size_bytes, said)
         _check_parts(upload, arrived, size_bytes)
         _check_said(said, arrived)
         await asyncio.to_thread(s3.complete_multipart, whole.key, s3_upload_id, arrived)
@@ -229,10 +233,34 @@ async def _join(s3: S3, upload: UploadRow, whole: Location, size_bytes: int, sai
             raise _gone() from error
 
 
-def _check_parts(upload: UploadRow, arrived: Sequence[ArrivedPart], size_bytes: int) -> None:
+def _one_each(
+    upload: UploadRow, parts: Sequence[ArrivedPart], size_bytes: int, said: Sequence[CompletedPart] | None
+) -> list[ArrivedPart]:
+    """Of a part that was sent more than once: the one that the client names, else one of the right size, else the last."""
+    etags = {(part.number, _bare(part.etag)) for part in said or ()}
+
+    def worth(part: ArrivedPart) -> tuple[bool, bool, datetime]:
+        right = part.size_bytes == _expected_bytes(upload, part.number, size_bytes)
+        return (part.number, _bare(part.etag)) in etags, right, part.modified_at
+
+    best = {part.number: part for part in sorted(parts, key=worth)}
+    return [best[number] for number in sorted(best) if number <= _part_count(upload)]
+
+
+def _expected_bytes(upload: UploadRow, number: int, size_bytes: int) -> int:
     count, part_bytes = _part_count(upload), upload.part_size_bytes or 0
+    return part_bytes if number < count else size_bytes - (count - 1) * part_bytes
+
+
+def _bare(etag: str) -> str:
+    """ETags come with their quotes or without."""
+    return etag.removeprefix("W/").strip('"')
+
+
+def _check_parts(upload: UploadRow, arrived: Sequence[ArrivedPart], size_bytes: int) -> None:
+    count = _part_count(upload)
     for part in arrived:
-        expected = part_bytes if part.number < count else size_bytes - (count - 1) * part_bytes
+        expected = _expected_bytes(upload, part.number, size_bytes)
         if part.size_bytes != expected:
             raise UploadMismatch(
                 f"part {part.number} has {part.size_bytes} bytes and should have {expected}: send it again",
@@ -250,12 +278,12 @@ def _check_parts(upload: UploadRow, arrived: Sequence[ArrivedPart], size_bytes: 
 
 
 def _check_said(said: Sequence[CompletedPart] | None, arrived: Sequence[ArrivedPart]) -> None:
-    """Compare a client's own list with what S3 has: ETags may come with their quotes or without."""
-    etags = {part.number: part.etag.strip('"') for part in arrived}
+    """Compare a client's own list with what S3 has."""
+    etags = {part.number: _bare(part.etag) for part in arrived}
     for part in said or ():
         if part.number not in etags:
             raise UploadMismatch(f"part {part.number} is in your list and S3 has none: send it again", part=part.number)
-        if part.etag.removeprefix("W/").strip('"') != etags[part.number]:
+        if _bare(part.etag) != etags[part.number]:
             raise UploadMismatch(
                 f"part {part.number} has the ETag {etags[part.number]} at S3 and another in your list: send it again",
                 part=part.number,
