@@ -28,8 +28,8 @@ class Bell:
     ) -> None:
         self._hang_up()
 
-    def wait(self, timeout_s: float) -> str | None:
-        """The channel that rang first, or None after `timeout_s`.
+    def wait(self, timeout_s: float) -> list[psycopg.Notify]:
+        """What was told, as soon as something is; nothing after `timeout_s`.
 
         Returns at once after it has begun to listen (again): what was told before that went unheard.
         """
@@ -39,13 +39,12 @@ class Bell:
                 self._connection = psycopg.connect(self.url, autocommit=True, prepare_threshold=None, connect_timeout=5)
                 for channel in self.channels:
                     self._connection.execute(f"listen {channel}".encode())
-                return None
-            rung = [note.channel for note in self._connection.notifies(timeout=timeout_s, stop_after=1)]
+                return []
+            return list(self._connection.notifies(timeout=timeout_s, stop_after=1))
         except psycopg.OperationalError:
             self._hang_up()
             time.sleep(max(0, end - time.monotonic()))
-            return None
-        return rung[0] if rung else None
+            return []
 
     def _hang_up(self) -> None:
         if self._connection is not None:

@@ -1,34 +1,36 @@
-"""Posters: one small picture a video, in Supabase Storage, where a console shows it beside the name.
+"""Posters: one small picture a video, for a console to show beside its name.
 
-A poster that cannot be stored is a warning on a ready video; the dispatcher tries again with `Posters.put` later.
+One that cannot be stored is a warning on a ready video, and the dispatcher tries again.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from uuid import UUID
+from functools import partial
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from storage3._sync.file_api import SyncBucketProxy
-from storage3.exceptions import StorageApiError
-from supabase import Client, ClientOptions, create_client
 
-from argus_ray.errors import ConfigurationError, Unavailable
+from argus_ray.catalog import segments
+from argus_ray.catalog.connect import Database
+from argus_ray.catalog.statement import Tx
+from argus_ray.s3 import S3, frame_key
 from argus_ray.settings import Settings
+from argus_ray.thumbnails import Thumbnails, thumbnail_key
 
-BUCKET = "thumbnails"
 LONG_SIDE = 640
+LOOKED_AT = 16
 NO_POSTER = {"type": "no-poster", "detail": "the poster could not be stored; it will be tried again"}
 
 
-def most_telling(pixels: NDArray[np.uint8]) -> int:
-    """The place of the picture with the most contrast among the first ones [N, S, S, 3]: neither black nor a fade."""
-    first = pixels[:16, ::4, ::4].astype(np.float32)
-    return int(first.std(axis=(1, 2, 3)).argmax())
+def poster_of(pixels: Sequence[NDArray[np.uint8]], jpegs: Sequence[bytes]) -> bytes:
+    """The poster of a video whose first frames are these, as RGB [S, S, 3] and as JPEG: the one with the most contrast,
+    neither black nor half a fade.
+    """
+    contrasts = [picture[::4, ::4].astype(np.float32).std() for picture in pixels[:LOOKED_AT]]
+    return draw(jpegs[int(np.argmax(contrasts))])
 
 
 def draw(jpeg: bytes) -> bytes:
@@ -41,30 +43,25 @@ def draw(jpeg: bytes) -> bytes:
     return out.getvalue()
 
 
-def poster_of(pixels: NDArray[np.uint8], jpegs: Sequence[bytes]) -> bytes:
-    """The poster of a video whose first kept frames are these."""
-    return draw(jpegs[most_telling(pixels)])
+def store_missing(settings: Settings, database: Database, *, limit: int = 20) -> int:
+    """Store posters that could not be stored before, made of the kept frames; how many. Raises Unavailable."""
+    missing = database.retry(lambda tx: tx.all(segments.posters_missing(limit)))
+    if not missing:
+        return 0
+    s3, thumbnails = S3(settings), Thumbnails(settings)
+    try:
+        for video in missing:
+            keys = [frame_key(video.project_id, video.video_id, pts_us) for pts_us in video.pts_us]
+            jpegs = [s3.get(s3.at(key)) for key in keys]
+            thumbnails.put(thumbnail_key(video.project_id, video.video_id), poster_of([_rgb(j) for j in jpegs], jpegs))
+            stored = segments.note_poster(video.project_id, video.video_id)
+            database.retry(partial(Tx.run, statement=stored))
+    finally:
+        s3.close()
+        thumbnails.close()
+    return len(missing)
 
 
-class Posters:
-    """The bucket of posters, as the service role: one for each process."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.url, self.key = settings.supabase_url, settings.secret("secret_key")
-        self._client: Client | None = None
-
-    def put(self, project_id: UUID, video_id: UUID, jpeg: bytes) -> None:
-        """Store a video's poster. Raises Unavailable or ConfigurationError."""
-        path = f"{project_id}/{video_id}.jpg"
-        try:
-            self._bucket().upload(path, jpeg, {"content-type": "image/jpeg", "upsert": "true"})
-        except (StorageApiError, httpx.HTTPError) as error:
-            raise Unavailable(f"Storage does not take the poster {path}: {error}") from error
-
-    def _bucket(self) -> SyncBucketProxy:
-        if not self.url or not self.key:
-            raise ConfigurationError("posters need ARGUS_SUPABASE_URL and ARGUS_SECRET_KEY")
-        if self._client is None:
-            options = ClientOptions(auto_refresh_token=False, persist_session=False, storage_client_timeout=10)
-            self._client = create_client(self.url, self.key, options)
-        return self._client.storage.from_(BUCKET)
+def _rgb(jpeg: bytes) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        return np.asarray(picture.convert("RGB"))

@@ -138,6 +138,7 @@ create table videos (
 create index videos_of_project on videos (project_id, created_at desc, id desc) where state <> 'deleted';
 create index videos_by_bytes on videos (project_id, sha256) where sha256 is not null and state <> 'deleted';
 create index videos_by_metadata on videos using gin (metadata jsonb_path_ops);
+create index videos_without_poster on videos (id) where state = 'ready' and not poster;
 create index videos_deleted on videos (deleted_at) where state = 'deleted';
 
 create table uploads (
@@ -207,6 +208,7 @@ create table jobs (
 create index jobs_of_project on jobs (project_id, created_at desc, id desc);
 create index jobs_of_video on jobs (project_id, video_id);
 create unique index jobs_one_ingest on jobs (video_id) where kind = 'ingest' and state in ('queued', 'running');
+create index jobs_queued on jobs (kind) where state = 'queued';
 create index jobs_ended on jobs (finished_at) where state in ('succeeded', 'failed', 'cancelled');
 
 -- A time range of one video: the unit of work, retry and resume. queued -> running -> done | failed | cancelled;

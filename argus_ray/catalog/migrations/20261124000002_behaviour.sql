@@ -199,7 +199,8 @@ begin
   where s.job_id = new.id and s.state in ('queued', 'running');
   update argus.videos v
   set state = 'failed', progress = 0, frames_kept = 0, frames_dropped = 0,
-      reason = '{"type": "job-cancelled", "detail": "the ingest was cancelled: retry the job to go on"}'
+      reason = coalesce(new.reason,
+        '{"type": "job-cancelled", "detail": "the ingest was cancelled: retry the job to go on"}')
   where v.project_id = new.project_id and v.id = new.video_id and v.state in ('uploaded', 'processing');
   if found then
     perform argus.doom_frames(new.project_id, new.video_id, null, null);

@@ -20,9 +20,10 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import cached_property
 from typing import Any, cast
 from uuid import UUID
 
@@ -43,19 +44,21 @@ from argus_ray.errors import (
     Unavailable,
     VideoError,
 )
-from argus_ray.pipelines import decoding, settling
-from argus_ray.pipelines.decoding import Survey, Work
-from argus_ray.pipelines.posters import NO_POSTER, Posters, poster_of
+from argus_ray.pipelines import settling
+from argus_ray.pipelines.posters import NO_POSTER, poster_of
 from argus_ray.pipelines.stages.rows import ClaimedSegment, FrameChunk
 from argus_ray.s3 import S3
 from argus_ray.schemas.video import SamplingPolicy
 from argus_ray.settings import Settings
+from argus_ray.thumbnails import Thumbnails, thumbnail_key
+from argus_ray.video import work
 from argus_ray.video.decode import Kept, Summary
 from argus_ray.video.limits import Limits
 from argus_ray.video.pictures import Output
 from argus_ray.video.probe import Probe
 from argus_ray.video.process import DecodeProcess
 from argus_ray.video.segments import SegmentPlan
+from argus_ray.video.work import Stored, Survey
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +84,6 @@ class FrameExtractor:
         # this side of the network, not the clients'
         self.s3 = S3(settings.model_copy(update={"s3_public_endpoint": None}))
         self.decoder = DecodeProcess(settings.decode_memory_bytes)
-        self.posters = Posters(settings)
         self.aside = ThreadPoolExecutor(1, thread_name_prefix="poster")
 
     def __call__(self, row: ClaimedSegment) -> Iterator[FrameChunk]:
@@ -136,27 +138,18 @@ class FrameExtractor:
         source = self.s3.original(segment.project_id, segment.video_id, segment.source_uri)
         if segment.plan is None and segment.sha256_to_check:
             self._check_bytes(segment, source)
-        work = Work(
+        stored = Stored(
             location=self.s3.presign_get(source, expires_s=URL_EXPIRES_S),
-            size_bytes=segment.size_bytes,
             filename=segment.name,
-            policy=SamplingPolicy.model_validate(segment.sampling),
-            output=self.output,
-            limits=self.limits,
-            budget_frames=self.settings.segment_decode_frames,
+            size_bytes=segment.size_bytes or self._size_bytes(source),
             scratch=self.settings.scratch,
-            probe=Probe.model_validate(segment.probe) if segment.plan and segment.probe else None,
-            plan=SegmentPlan.model_validate(segment.plan) if segment.plan else None,
         )
         poster: Future[None] | None = None
-        decoded = self.decoder.run(
-            decoding.frames, work, timeout_s=self.settings.decode_timeout_s, stall_s=self.settings.decode_stall_s
-        )
-        chunks.plan, chunks.why = work.plan, work.policy.policy
-        with closing(decoded):  # type: ignore[type-var]  # a generator: leaving early ends the child
+        decoded = self._decoded(segment, stored, chunks)
+        with closing(decoded):  # leaving early ends the child
             for item in decoded:
                 if isinstance(item, Survey):
-                    chunks.plan = item.plans[0]
+                    chunks.plan = item.segments[0]
                     self._plan(segment, item)
                     continue
                 full = chunks.summed_up(item) if isinstance(item, Summary) else chunks.added(item)
@@ -170,6 +163,26 @@ class FrameExtractor:
                 if not full.summary:
                     self._still_held(segment)
                 yield full.row()
+
+    def _decoded(self, segment: Started, stored: Stored, chunks: _Chunks) -> Generator[Survey | Kept | Summary]:
+        """The segment in the child process; where nobody has planned the video, its survey comes first."""
+        policy = SamplingPolicy.model_validate(segment.sampling)
+        chunks.why = policy.policy
+        limits = {"timeout_s": self.settings.decode_timeout_s, "stall_s": self.settings.decode_stall_s}
+        if segment.plan is None:
+            budget = self.settings.segment_decode_frames
+            yield from self.decoder.run(work.begin, stored, policy, self.output, self.limits, budget, **limits)
+            return
+        chunks.plan = SegmentPlan.model_validate(segment.plan)
+        probe = Probe.model_validate(segment.probe)
+        yield from self.decoder.run(work.resume, stored, probe, chunks.plan, policy, self.output, self.limits, **limits)
+
+    def _size_bytes(self, source: objects.Location) -> int:
+        """Of an imported file. Raises SourceGone."""
+        head = self.s3.head(source)
+        if head is None:
+            raise SourceGone("the stored file is not there any more: upload it again", http_status=404)
+        return head.size_bytes
 
     def _check_bytes(self, segment: Started, source: objects.Location) -> None:
         """Of an upload in parts S3 could not check the announced SHA-256: read it once. Raises ChecksumMismatch."""
@@ -192,7 +205,7 @@ class FrameExtractor:
         probe = survey.probe.model_dump(mode="json", exclude_none=True)
         known = ("container", "codec", "width", "height", "duration_us", "start_us", "frame_rate")
         facts = {name: probe.get(name) for name in (*known, "variable_frame_rate", "warnings")} | {"probe": probe}
-        plans = [plan.model_dump(mode="json") for plan in survey.plans]
+        plans = [plan.model_dump(mode="json") for plan in survey.segments]
         self.database.retry(lambda tx: tx.one(segments.plan(segment.claim, facts=facts, plans=plans)))
 
     def _still_held(self, segment: Started) -> None:
@@ -209,8 +222,13 @@ class FrameExtractor:
             _patiently(lambda: self.s3.put_frames(named), self.patience_s)
 
     def _store_poster(self, segment: Started, full: _Full) -> Future[None]:
-        jpeg = poster_of(np.stack([f.pixels for f in full.frames[:16]]), [f.jpeg for f in full.frames[:16]])
-        return self.aside.submit(self.posters.put, segment.project_id, segment.video_id, jpeg)
+        key = thumbnail_key(segment.project_id, segment.video_id)
+        pictures, jpegs = [frame.pixels for frame in full.frames], [frame.jpeg for frame in full.frames]
+        return self.aside.submit(lambda: self.thumbnails.put(key, poster_of(pictures, jpegs)))
+
+    @cached_property
+    def thumbnails(self) -> Thumbnails:
+        return Thumbnails(self.settings)
 
 
 class _Full:
