@@ -13,11 +13,11 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from argus_ray.catalog.statement import AsyncTx, Tx, translated
 from argus_ray.errors import Unavailable
@@ -96,17 +96,23 @@ async def as_caller(
     ip: str = "",
     request_id: str = "",
 ) -> AsyncIterator[AsyncTx]:
-    """A transaction as the caller: `claims` verified before, None for a caller who is not signed in."""
+    """A transaction as the caller: `claims` verified before, None for a caller who is not signed in.
+
+    It begins with the first statement, so that a request which is refused before, or waits for a model, holds none.
+    """
     role: LiteralString = "set local role authenticated" if claims else "set local role anon"
-    try:
-        with translated():
-            async with connections.connection() as connection, connection.transaction():
+    with translated():
+        async with AsyncExitStack() as stack:
+
+            async def begin() -> psycopg.AsyncConnection[Any]:
+                connection = await stack.enter_async_context(connections.connection())
+                await stack.enter_async_context(connection.transaction())
                 await connection.execute(role)
                 await connection.execute(
                     "select set_config('request.jwt.claims', %s, true), set_config('request.ip', %s, true), "
                     "set_config('request.id', %s, true)",
                     (json.dumps(claims or {"role": "anon"}), ip, request_id),
                 )
-                yield AsyncTx(connection)
-    except PoolTimeout as error:
-        raise Unavailable("the database does not answer: try again in a moment") from error
+                return connection
+
+            yield AsyncTx(begin)

@@ -6,8 +6,8 @@ it says can be read without a database. The caller owns the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, LiteralString, TypeVar
 
 import psycopg
@@ -68,7 +68,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except pg.InsufficientPrivilege as error:
-        raise Forbidden(_sentence(error, "your role in this project does not allow that: ask an owner")) from error
+        raise Forbidden(_ours(error) or "your role in this project does not allow that: ask an owner") from error
     except pg.UniqueViolation as error:
         raise Conflict(
             f"that exists already ({error.diag.constraint_name})", constraint=error.diag.constraint_name
@@ -76,17 +76,20 @@ def translated() -> Iterator[None]:
     except pg.ForeignKeyViolation as error:
         raise NotFound("what this refers to does not exist, or is not yours") from error
     except pg.CheckViolation as error:
-        raise Conflict(_sentence(error, "the change is not allowed"), constraint=error.diag.constraint_name) from error
+        constraint = error.diag.constraint_name
+        if sentence := _ours(error):
+            raise Conflict(sentence, constraint=constraint) from error
+        raise InvalidRequest(f"a value is not one that is kept ({constraint})", constraint=constraint) from error
     except (pg.DataError, pg.UntranslatableCharacter, pg.ProgramLimitExceeded) as error:
-        raise InvalidRequest(_sentence(error, "a value cannot be stored")) from error
+        raise InvalidRequest(_ours(error) or "a value cannot be stored") from error
     except (psycopg.OperationalError, pg.QueryCanceled) as error:
         raise Unavailable("the database does not answer: try again in a moment") from error
 
 
-def _sentence(error: psycopg.Error, otherwise: str) -> str:
-    """Our own `raise` statements carry a sentence for people; the server's texts are not for them."""
+def _ours(error: psycopg.Error) -> str | None:
+    """The sentence of one of our own `raise` statements; the server's texts are not for people."""
     raised_by_us = (error.diag.context or "").startswith("PL/pgSQL function argus.")
-    return error.diag.message_primary if raised_by_us and error.diag.message_primary else otherwise
+    return error.diag.message_primary if raised_by_us else None
 
 
 class Tx:
@@ -121,10 +124,11 @@ class Tx:
 
 
 class AsyncTx:
-    """Runs statements in a request's open transaction."""
+    """Runs statements in a request's transaction, which `begin` opens for the first one."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        self.connection = connection
+    def __init__(self, begin: Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]) -> None:
+        self._begin = begin
+        self._connection: psycopg.AsyncConnection[Any] | None = None
 
     async def one(self, statement: Statement[R]) -> R:
         """The only row. Raises the statement's `or_raise`, or NotFound."""
@@ -135,21 +139,24 @@ class AsyncTx:
 
     async def maybe(self, statement: Statement[R]) -> R | None:
         """The first row, or None."""
-        with translated():
-            async with self.connection.cursor(row_factory=dict_row) as cursor:
-                await cursor.execute(statement.sql, statement.params)
-                record = await cursor.fetchone() if cursor.description else None
+        async with self._executed(statement) as cursor:
+            record = await cursor.fetchone() if cursor.description else None
         return None if record is None else statement.build(record)
 
     async def all(self, statement: Statement[R]) -> list[R]:
-        with translated():
-            async with self.connection.cursor(row_factory=dict_row) as cursor:
-                await cursor.execute(statement.sql, statement.params)
-                return [statement.build(record) for record in await cursor.fetchall()]
+        async with self._executed(statement) as cursor:
+            return [statement.build(record) for record in await cursor.fetchall()]
 
     async def run(self, statement: Statement[Any]) -> int:
         """The number of rows it touched."""
+        async with self._executed(statement) as cursor:
+            return cursor.rowcount
+
+    @asynccontextmanager
+    async def _executed(self, statement: Statement[Any]) -> AsyncIterator[psycopg.AsyncCursor[dict[str, Any]]]:
         with translated():
-            async with self.connection.cursor() as cursor:
+            if self._connection is None:
+                self._connection = await self._begin()
+            async with self._connection.cursor(row_factory=dict_row) as cursor:
                 await cursor.execute(statement.sql, statement.params)
-                return cursor.rowcount
+                yield cursor

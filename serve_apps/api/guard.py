@@ -29,10 +29,14 @@ _PUBLIC = {"/v1/auth"}  # where to sign in
 
 
 class RequestIds:
-    """Gives every request an id, the client's own where it is sane, and logs the request when it is answered."""
+    """Gives every request an id, the client's own where it is sane, and logs the request when it is answered.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Serve's proxy gives one too and writes it on the answer itself: `on_answer=False` there, or it stands twice.
+    """
+
+    def __init__(self, app: ASGIApp, *, on_answer: bool = True) -> None:
         self.app = app
+        self.on_answer = on_answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -48,7 +52,8 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                if self.on_answer:
+                    MutableHeaders(scope=message)["X-Request-Id"] = request_id
             await send(message)
 
         try:
