@@ -7,8 +7,8 @@ A sparse plan touches the index and a few groups of pictures, so ranges move a t
 of it; a plan that needs most of a file is served better by one stream. `open_source` decides by `share`.
 
 Two things to know. FFmpeg takes a read error in the middle of a file for its end: a failed reader therefore keeps its
-error, and `open_source` raises it at the end, so that a lost connection never passes for a truncated video. And the URL
-is a secret while it lives: no error here repeats more of it than host and path.
+error, which `check` raises at any time and `open_source` at the end, so that a lost connection never passes for a
+truncated video. And the URL is a secret while it lives: no error here repeats more of it than host and path.
 """
 
 from __future__ import annotations
@@ -80,8 +80,13 @@ def open_source(
                 if reader.error and error is not reader.error:
                     raise reader.error from error
                 raise
-            if reader.error:
-                raise reader.error
+            check(reader)
+
+
+def check(file: object) -> None:
+    """Raise what FFmpeg has swallowed so far. Before that, what was made of the file may be made of half of it."""
+    if isinstance(file, RangeReader) and file.error:
+        raise file.error
 
 
 def is_url(location: str) -> bool:

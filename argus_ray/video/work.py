@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from argus_ray.schemas.video import SamplingPolicy
+from argus_ray.video.container import Source
 from argus_ray.video.decode import Kept, Summary, extract
 from argus_ray.video.limits import Limits
 from argus_ray.video.pictures import Output
 from argus_ray.video.probe import Probe, examine
 from argus_ray.video.segments import SegmentPlan, plan_segments
-from argus_ray.video.source import open_source
+from argus_ray.video.source import check, open_source
 
 _GREEDY = {"every_frame", "scenes"}
 _WHOLE_UP_TO_BYTES = 256 * 2**20  # a larger video is many segments, of which one call decodes one
@@ -56,9 +57,10 @@ def begin(
     ) as source:
         probe, index = examine(source, stored.filename, limits)
         segments = plan_segments(probe, index, policy, budget_frames, limits)
+        check(source)
         del index  # up to hundreds of megabytes, and the plan holds what is needed of it
         yield Survey(probe, segments)
-        yield from extract(source, probe, segments[0], policy, output, limits)
+        yield from _sound(source, extract(source, probe, segments[0], policy, output, limits))
 
 
 def resume(
@@ -66,4 +68,11 @@ def resume(
 ) -> Iterator[Kept | Summary]:
     """The kept frames of one segment, then its Summary."""
     with open_source(stored.location, size_bytes=stored.size_bytes, scratch=stored.scratch) as source:
-        yield from extract(source, probe, segment, policy, output, limits)
+        yield from _sound(source, extract(source, probe, segment, policy, output, limits))
+
+
+def _sound(source: Source, items: Iterator[Kept | Summary]) -> Iterator[Kept | Summary]:
+    """Nothing that came after a failed read: salvaging, the decoder would have put other pictures in place of the lost."""
+    for item in items:
+        check(source)
+        yield item

@@ -30,6 +30,8 @@ class Store:
     takes_ranges: bool = True
     statuses: list[int] = field(default_factory=list)
     """Answers to the next requests, before good ones come."""
+    good_requests: int | None = None
+    """After so many the link has expired."""
     cuts: list[int] = field(default_factory=list)
     """After how many bytes of body the next answers break off."""
     most_bytes: int | None = None
@@ -52,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         asked, expected = self.headers.get("Range"), self.headers.get("If-Match")
         store.asked.append((asked, expected))
         store.connections.add(self.client_address[1])
+        if store.good_requests is not None and len(store.asked) > store.good_requests:
+            return self.answer(403, b"<Error/>")
         if store.statuses:
             return self.answer(store.statuses.pop(0), b"<Error/>")
         if expected and expected != store.etag:
@@ -113,7 +117,7 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(source, "_BACKOFF_S", 0.001)
 
 
-def _noisy():
+def noisy():
     """Numbers under noise, so that a group of pictures is larger than a block."""
     noise = np.random.default_rng(0)
 
@@ -128,7 +132,7 @@ def _noisy():
 def movie(tmp_path_factory):
     """3 MB with its index in front."""
     path = tmp_path_factory.mktemp("movie") / "movie.mp4"
-    return make(path, seconds=6, gop=30, container_options={"movflags": "faststart"}, **_noisy())
+    return make(path, seconds=6, gop=30, container_options={"movflags": "faststart"}, **noisy())
 
 
 # -- reading by ranges ---------------------------------------------------------------------------
@@ -289,7 +293,7 @@ def test_an_answer_with_another_range_is_refused(lie):
 
 
 def test_a_failure_that_ffmpeg_takes_for_the_end_of_the_file_is_raised_on_leaving(tmp_path):
-    content = make(tmp_path / "movie.mkv", seconds=2, **_noisy()).path.read_bytes()
+    content = make(tmp_path / "movie.mkv", seconds=2, **noisy()).path.read_bytes()
 
     def salvage(store):
         with open_source(store.url) as file, av.open(file) as container:

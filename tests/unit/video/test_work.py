@@ -6,16 +6,16 @@ from contextlib import contextmanager
 import pytest
 import simplejpeg
 
-from argus_ray.errors import VideoError
+from argus_ray.errors import SourceGone, VideoError
 from argus_ray.schemas.video import SamplingPolicy
-from argus_ray.video import work
+from argus_ray.video import source, work
 from argus_ray.video.decode import Summary
 from argus_ray.video.limits import Limits
 from argus_ray.video.pictures import Output
 from argus_ray.video.process import DecodeProcess
 from argus_ray.video.work import Stored, Survey
 from tests.clips import catalogue, corners, make, read_number
-from tests.unit.video.test_source import serving
+from tests.unit.video.test_source import noisy, serving
 
 MAKERS = catalogue()
 ALL = SamplingPolicy(policy="every_frame", dedupe=False)
@@ -88,3 +88,32 @@ def test_a_finished_run_leaves_nothing_in_scratch(decoder, tmp_path):
     with stored(clip, scratch) as place:
         begun(decoder, place)
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("movie.mkv", {}), ("movie.mp4", {"container_options": {"movflags": "faststart"}})]
+)
+def test_a_link_that_expires_midway_never_gives_a_frame_or_a_survey_of_half_a_file(
+    name, options, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(source, "WHOLE_BELOW_BYTES", 0)
+    clip = make(tmp_path / name, seconds=6, gop=30, **noisy(), **options)
+    content, policy = clip.path.read_bytes(), SamplingPolicy(policy="fps", fps=5)
+    attempts = []
+
+    for requests in range(1, 20):
+        with serving(content, good_requests=requests) as store:
+            attempts.append([])
+            try:
+                for item in work.begin(Stored(store.url, "a.mkv", len(content)), policy, Output(), Limits(), 3000):
+                    attempts[-1].append(item)
+            except SourceGone:
+                continue
+            break
+
+    survey, *kept, _ = attempts.pop()
+    assert [frame.pts_us for frame in kept] == [n * 200_000 for n in range(30)]
+    assert attempts
+    for attempt in filter(None, attempts):
+        assert attempt[0] == survey
+        assert [(f.pts_us, f.jpeg) for f in attempt[1:]] == [(f.pts_us, f.jpeg) for f in kept[: len(attempt) - 1]]
