@@ -92,8 +92,12 @@ class TestIssuer:
         return {name: value for name, value in claims.items() if value is not None}
 
     def token(self, email: str, *, kid: str = "ec", **changes: Any) -> str:
+        return self.signed(self.claims(email, **changes), kid)
+
+    def signed(self, claims: dict[str, Any], kid: str = "ec") -> str:
+        """Any claims, with a signature that holds."""
         algorithm = "ES256" if isinstance(self.keys[kid], ec.EllipticCurvePrivateKey) else "RS256"
-        return jwt.encode(self.claims(email, **changes), self.keys[kid], algorithm, headers={"kid": kid})
+        return jwt.encode(claims, self.keys[kid], algorithm, headers={"kid": kid})
 
 
 def person_id(email: str) -> uuid.UUID:
