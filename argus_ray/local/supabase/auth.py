@@ -16,7 +16,7 @@ from uuid import UUID
 import jwt
 import psycopg
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from argus_ray.local.supabase import auth_errors, passwords, users
 from argus_ray.local.supabase.auth_errors import AuthProblem
@@ -105,6 +105,9 @@ def api_key(here: Here, request: Request) -> None:
 
 
 Me = Annotated[SignedIn, Depends(signed_in)]
+# The official client sends both names with nothing after them when it is not told a page.
+PageNumber = Annotated[int, Query(ge=1, le=1_000_000), BeforeValidator(lambda given: given or 1)]
+PageSize = Annotated[int, Query(ge=1, le=1000), BeforeValidator(lambda given: given or 50)]
 public = APIRouter()
 router = APIRouter(dependencies=[Depends(api_key)])
 admin = APIRouter(prefix="/admin/users", dependencies=[Depends(administrator)])
@@ -258,8 +261,8 @@ async def update_user(here: Here, me: Me, change: UserChange) -> dict[str, Any]:
 async def list_users(
     here: Here,
     response: Response,
-    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
-    per_page: Annotated[int, Query(ge=1, le=1000)] = 50,
+    page: PageNumber = 1,
+    per_page: PageSize = 50,
 ) -> dict[str, Any]:
     async with here.pool.connection() as connection:
         rows, total = await users.page(connection, page, per_page)
