@@ -11,8 +11,9 @@ normalised.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -173,11 +174,18 @@ def _check_family(uri: str, config: dict[str, Any]) -> None:
 
 
 def _dtype(device: torch.device) -> torch.dtype:
-    """Half precision where the hardware computes in it: bfloat16 from Ampere on, float16 on older cards (a T4 has no
-    bfloat16, though torch emulates it), bfloat16 on CPUs with instructions for it (1.8 times as fast as float32 for the
-    base model with AVX-512 BF16; cosine to float32 0.9999), else float32.
-    """
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
-    abilities = torch.cpu.get_capabilities()
-    return torch.bfloat16 if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else torch.float32
+        return fastest_dtype("cuda", cuda=torch.cuda.get_device_capability(device))
+    return fastest_dtype("cpu", cpu=torch.cpu.get_capabilities())
+
+
+def fastest_dtype(
+    kind: str, *, cuda: tuple[int, int] = (0, 0), cpu: Mapping[str, bool | int | str] = MappingProxyType({})
+) -> torch.dtype:
+    """Half precision where the hardware computes in it: bfloat16 on cards from Ampere on (compute capability 8), float16
+    on older ones (a T4 has no bfloat16, though torch emulates it), bfloat16 on CPUs with instructions for it (1.8 times
+    as fast as float32 for the base model with AVX-512 BF16; cosine to float32 0.9999), else float32.
+    """
+    if kind == "cuda":
+        return torch.bfloat16 if cuda >= (8, 0) else torch.float16
+    return torch.bfloat16 if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else torch.float32

@@ -1,4 +1,7 @@
+import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,6 +103,20 @@ def test_the_vision_tower_alone_gives_the_same_vectors_and_knows_no_words(model)
         vision.embed_texts(["red car"])
 
 
+def test_a_folder_laid_out_as_the_real_checkpoints_gives_the_same_vectors(model, tmp_path):
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "model"))
+    processor = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "processor_config.json").unlink()
+    words = json.loads((folder / "tokenizer_config.json").read_text())
+    words |= {"tokenizer_class": "GemmaTokenizer", "model_input_names": ["input_ids", "attention_mask"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(words))
+
+    other = siglip2.load(str(folder), device="cpu")
+    assert np.array_equal(other.embed_images(pictures(2, 320, 180)), model.embed_images(pictures(2, 320, 180)))
+    assert np.array_equal(other.embed_texts(["a RED Car on sand"]), model.embed_texts(["a red car on sand"]))
+
+
 def test_scale_and_bias_are_those_of_the_weights(model, reference):
     whole, _ = reference
     assert model.logit_scale == pytest.approx(math.exp(float(whole.logit_scale.detach())))
@@ -115,7 +132,7 @@ def test_arrays_of_another_form_are_refused(model, pixels):
         model.embed_images(pixels)
 
 
-def test_numbers_that_overflow_are_an_error_and_not_a_vector(monkeypatch):
+def test_numbers_that_overflow_are_an_error_and_not_a_vector():
     broken = siglip2.load("demo:siglip2", device="cpu")
     with torch.no_grad():
         broken._vision.post_layernorm.weight.fill_(float("inf"))
@@ -137,3 +154,17 @@ def test_it_finds_what_is_asked_for_among_scenes_it_has_not_seen(model):
     order = np.argsort(-model.embed_texts([query.text for query in asked]) @ shown.T, axis=1).tolist()
     truth = [{i for i, scene in enumerate(scenes) if is_true_of(query, scene)} for query in asked]
     assert evaluate.mean_average_precision(order, truth) > 0.75
+
+
+@pytest.mark.parametrize(
+    ("hardware", "dtype"),
+    [
+        ({"kind": "cuda", "cuda": (7, 5)}, torch.float16),  # T4
+        ({"kind": "cuda", "cuda": (8, 6)}, torch.bfloat16),  # A10G
+        ({"kind": "cuda", "cuda": (9, 0)}, torch.bfloat16),  # H100
+        ({"kind": "cpu", "cpu": {"avx512_bf16": True}}, torch.bfloat16),
+        ({"kind": "cpu", "cpu": {"avx2": True, "avx512_bf16": False}}, torch.float32),
+    ],
+)
+def test_numbers_have_the_precision_that_the_hardware_is_fast_in(hardware, dtype):
+    assert siglip2.fastest_dtype(**hardware) == dtype
