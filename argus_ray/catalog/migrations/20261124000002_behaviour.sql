@@ -131,13 +131,18 @@ create trigger keep_an_owner after update of role or delete on members
 -- The queue ----------------------------------------------------------------------------------------
 
 -- Fair turns: the larger of the smallest turn that is queued and the project's last queued one + 1. So a project's
--- backlog lines up behind itself, and whoever has nothing queued is next, however much it has had before.
+-- backlog lines up behind itself, and whoever has nothing queued is next, however much it has had before. What the
+-- same transaction has queued for the project is not to be seen yet, and is remembered beside it.
 create function take_turn() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  before text := coalesce(current_setting('argus.turn', true), '');
 begin
   new.turn := greatest(
     (select min(s.turn) from argus.segments s where s.state = 'queued'),
     (select max(s.turn) + 1 from argus.segments s where s.state = 'queued' and s.project_id = new.project_id),
+    case when split_part(before, ' ', 1) = new.project_id::text then split_part(before, ' ', 2)::bigint + 1 end,
     0);
+  perform set_config('argus.turn', new.project_id || ' ' || new.turn, true);
   return new;
 end
 $$;

@@ -123,7 +123,7 @@ end
 $$;
 grant select (id, sampling, deleted_at, name) on projects to argus_worker;
 grant select, update (state, reason, warnings, container, codec, width, height, duration_us, start_us, frame_rate,
-  variable_frame_rate, probe, poster, frames_kept, frames_dropped, progress, ready_at, sha256, size_bytes), delete on videos to argus_worker;
+  variable_frame_rate, probe, poster, frames_kept, frames_dropped, progress, ready_at, deleted_at, sha256, size_bytes), delete on videos to argus_worker;
 grant select, update (state) on uploads to argus_worker;
 grant select, insert, update, delete on doomed_objects, runs, segments, claims, frames, embeddings to argus_worker;
 grant select, insert (project_id, kind, args, priority), update (state, attempts, progress, reason, result, started_at, finished_at, cancel_requested_at), delete on jobs to argus_worker;
