@@ -72,7 +72,7 @@ grant select on audit to authenticated;
 
 create policy "Callers replay their own requests" on idempotency_keys to authenticated
   using (caller = (select caller())) with check (caller = (select caller()));
-grant select, insert, update, delete on idempotency_keys to authenticated;
+grant select, insert on idempotency_keys to authenticated;
 
 -- Videos -------------------------------------------------------------------------------------------
 
