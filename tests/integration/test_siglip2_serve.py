@@ -2,11 +2,9 @@
 
 import io
 from collections.abc import Iterator
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-import ray
 from PIL import Image
 from ray import serve
 from ray.serve.exceptions import BackPressureError
@@ -19,22 +17,13 @@ from serve_apps.siglip2 import Args, build
 
 
 @pytest.fixture(scope="module")
-def local_ray(request: pytest.FixtureRequest) -> Iterator[None]:
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder,
-    ):
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        ray.init(
-            num_cpus=2, include_dashboard=False, object_store_memory=150_000_000, _temp_dir=folder, log_to_driver=False
-        )
-        yield
-        serve.shutdown()
-        ray.shutdown()
+def serving(ray_cluster: None) -> Iterator[None]:
+    yield
+    serve.shutdown()
 
 
 @pytest.fixture(scope="module")
-def deployment(local_ray: None) -> DeploymentHandle:
+def deployment(serving: None) -> DeploymentHandle:
     app = build(
         Args(uri="demo:siglip2", model_id="words-and-pictures", device="cpu", num_cpus=0.2, max_pixels=1_000_000)
     )
@@ -107,7 +96,7 @@ def test_a_bad_picture_fails_alone(deployment, model, files, error):
     assert good.result().shape == (1, model.dim)
 
 
-def test_from_zero_replicas_as_many_wait_as_may_and_the_others_are_told_to_come_back(local_ray, model):
+def test_from_zero_replicas_as_many_wait_as_may_and_the_others_are_told_to_come_back(serving, model):
     args = Args(uri="demo:siglip2", device="cpu", num_cpus=0.2, min_replicas=0, max_queued_requests=3, retry_after_s=7)
     handle = serve.run(build(args), name="from-zero", route_prefix=None)
     waiting = [handle.embed_texts.remote(model.weights_id, ["red car"]) for _ in range(8)]
