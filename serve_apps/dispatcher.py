@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -34,8 +35,11 @@ from argus_ray.catalog.bell import Bell
 from argus_ray.catalog.connect import Database
 from argus_ray.errors import ArgusError, ConfigurationError, Unavailable
 from argus_ray.pipelines import posters
+from argus_ray.s3 import S3
 from argus_ray.settings import Settings
+from argus_ray.sweeper import Swept, sweep
 from argus_ray.telemetry import log_to_stderr
+from argus_ray.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +141,7 @@ class Watch:
         steps = [lambda: self.start_runs(upload_announced=upload_announced), self.reclaim, self.post]
         if time.monotonic() - self.chores_at >= CHORES_S:
             self.chores_at = time.monotonic()
-            steps += [self.store_posters]
+            steps += [self.store_posters, self.sweep]
         for step in steps:
             try:
                 step()
@@ -193,8 +197,20 @@ class Watch:
         if self.settings.supabase_url:
             posters.store_missing(self.settings, self.database)
 
+    def sweep(self) -> None:
+        s3 = S3(self.settings)
+        thumbnails = Thumbnails(self.settings) if self.settings.supabase_url else None
+        try:
+            swept = sweep(self.database, s3, thumbnails, datetime.now(UTC))
+        finally:
+            s3.close()
+            if thumbnails:
+                thumbnails.close()
+        if swept != Swept():
+            log.info("%s", swept)
 
-@serve.deployment(num_replicas=1, health_check_period_s=10, graceful_shutdown_timeout_s=5)  # type: ignore[untyped-decorator]
+
+@serve.deployment(num_replicas=1, health_check_period_s=10, graceful_shutdown_timeout_s=5)
 class Dispatcher:
     """Runs the watch in a thread for as long as the replica lives."""
 
@@ -233,7 +249,8 @@ class Dispatcher:
         self.over.set()
 
 
-def build(args: Args) -> Application:
+def build(given: dict[str, Any] | Args) -> Application:
     """The application, as `serve run serve_apps.dispatcher:build` and a Serve config file name it."""
+    args = Args.model_validate(given)
     deployment = Dispatcher.options(ray_actor_options={"num_cpus": args.num_cpus})  # type: ignore[attr-defined]
     return deployment.bind(Settings())

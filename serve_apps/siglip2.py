@@ -138,8 +138,9 @@ def _shares(vectors: NDArray[np.float32], requests: Sequence[Sized]) -> list[NDA
     return np.split(vectors, np.cumsum([len(request) for request in requests])[:-1])
 
 
-def build(args: Args) -> Application:
+def build(given: dict[str, Any] | Args) -> Application:
     """The application, as `serve run serve_apps.siglip2:build` and a Serve config file name it."""
+    args = Args.model_validate(given)
     settings = Settings()
     deployment = Siglip2.options(  # type: ignore[attr-defined]  # Ray is untyped
         name="Siglip2",

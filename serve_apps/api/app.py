@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from fastapi import FastAPI
@@ -138,8 +138,9 @@ class _Api:
         return create_app(self.settings, siglip2=ServedSiglip2(self.siglip2_application), behind_serve=True)
 
 
-def build(args: Args) -> Application:
+def build(given: dict[str, Any] | Args) -> Application:
     """The Serve application: `serve run serve_apps.api.app:build`. Beyond its queue, requests get 429."""
+    args = Args.model_validate(given)
     from ray import serve
     from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
