@@ -38,6 +38,7 @@ class Track:
 
     track_id: int
     samples: int
+    is_encrypted_video: bool
     offsets: npt.NDArray[np.int64] | None
     """Presentation minus decoding time of each sample, in the track's time scale; None: always 0."""
 
@@ -135,12 +136,14 @@ def contains(file: BinaryIO, size_bytes: int, kinds: tuple[bytes, ...], window: 
 
 def _track(file: BinaryIO, start: int, end: int) -> Track:
     track_id = samples = 0
-    offsets = None
+    is_encrypted, offsets = False, None
     for box in _descend(file, start, end):
         if box.kind == b"tkhd":
             head = _content(file, box, end, 24)
             if len(head) == 24:
                 track_id = struct.unpack_from(">I", head, 20 if head[0] == 1 else 12)[0]
+        elif box.kind == b"stsd":
+            is_encrypted |= _content(file, box, end, 16)[12:] == b"encv"
         elif box.kind == b"stsz":
             head = _content(file, box, end, 12)
             samples = struct.unpack_from(">I", head, 8)[0] if len(head) == 12 else 0
@@ -148,7 +151,7 @@ def _track(file: BinaryIO, start: int, end: int) -> Track:
             offsets = _composition_offsets(_content(file, box, end, _MAX_HEADER_BYTES))
     if offsets is not None and len(offsets) > samples:
         offsets = offsets[:samples]
-    return Track(track_id, samples, offsets)
+    return Track(track_id, samples, is_encrypted, offsets)
 
 
 def _descend(file: BinaryIO, start: int, end: int) -> Iterator[Box]:

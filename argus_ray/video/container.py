@@ -1,8 +1,8 @@
 """Opening a video: FFmpeg reads the bytes of this one source, and nothing else on this machine or the network.
 
-A playlist (HLS, DASH, ffconcat) is a text that makes FFmpeg open other files and addresses; here every such request is
-refused, and since FFmpeg is given a file object, no protocol of its own is in reach. The file's name is kept from it too,
-so that what a file is depends on its bytes alone.
+A playlist (HLS, DASH, ffconcat) is a text that makes FFmpeg open other files and addresses. FFmpeg is given a file object
+and a whitelist of protocols that names none, which the demuxers it starts by itself inherit: so no playlist reaches
+anything. The file's name is kept from it too: what a file is depends on its bytes alone.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ Source = str | BinaryIO
 _BUFFER_BYTES = (
     256 * 2**10
 )  # what PyAV reads at a time: a fifth of the calls into Python that its default of 32 KiB makes
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"<MPD")
 ENCRYPTED = (b"encv", b"sinf", b"pssh", b"cenc", b"cbcs")
 
 
@@ -70,15 +71,13 @@ def open_container(file: BinaryIO) -> Iterator[InputContainer]:
     """The container, its header read. Raises NotAVideo, VideoEncrypted or VideoError with what was found instead."""
     av.logging.set_level(av.logging.PANIC)  # a hostile file writes megabytes; what matters is raised
     try:
-        container: InputContainer = av.open(_Bytes(file), buffer_size=_BUFFER_BYTES, io_open=_refuse)
+        container: InputContainer = av.open(
+            _Bytes(file), buffer_size=_BUFFER_BYTES, container_options={"protocol_whitelist": "none"}
+        )
     except FFmpegError as error:
         raise _why_unreadable(file, error) from error
     with container:
         yield container
-
-
-def _refuse(*_: object) -> BinaryIO:
-    raise NotAVideo("the file is a playlist that points to other files or addresses: upload the video itself")
 
 
 def _why_unreadable(file: BinaryIO, error: FFmpegError) -> VideoError:
@@ -89,6 +88,8 @@ def _why_unreadable(file: BinaryIO, error: FFmpegError) -> VideoError:
         return NotAVideo("the file is empty (0 bytes): upload it again")
     if head[4:8] in boxes.MP4_STARTS:
         return _why_unreadable_mp4(file, size_bytes, error)
+    if head.lstrip().startswith(_PLAYLISTS):
+        return NotAVideo("the file is a playlist that points to other files or addresses: upload the video itself")
     found = describe(head)
     if found:
         return NotAVideo(f"the file is {found}, not a video", found=found)

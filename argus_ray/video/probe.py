@@ -187,6 +187,8 @@ def _refuse_by_header(file: BinaryIO, size_bytes: int, limits: Limits) -> None:
     file.seek(4)
     if file.read(4) in boxes.MP4_STARTS:
         layout = boxes.read_layout(file, size_bytes)
+        if any(track.is_encrypted_video for track in layout.tracks):
+            raise VideoEncrypted("the video is encrypted (DRM, Common Encryption): upload it without encryption")
         samples = max((track.samples for track in layout.tracks), default=0)
         if samples > max(limits.max_video_frames, 20 * size_bytes):
             raise _too_many(samples, limits)

@@ -12,6 +12,8 @@ budget, the segment goes on (a video with a single keyframe is one segment).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
@@ -96,21 +98,24 @@ class _Planner:
 
     def _cuts(self) -> list[int]:
         """Places in `wanted_us` where a segment begins."""
-        cuts, spent = [0], 0
-        for first in range(0, len(self.wanted_us), BLOCK):
-            cost = self._cost(first, min(first + BLOCK, len(self.wanted_us)))
+        keyframes = np.maximum.accumulate(self.keyframe)
+        reached = np.maximum(np.append(-1, np.maximum.accumulate(self.place)[:-1]), keyframes - 1)
+        decoded = np.append(0, np.cumsum(np.maximum(self.place - reached, 0)))  # up to each wanted one, without cuts
+        borders = [*self._borders(), len(self.wanted_us)]
+        cuts, began = [0], 0
+        for first, end in pairwise(borders):
             again = self._cost(max(first - 1, 0), first + 1)
-            if spent and spent + cost > self.budget and again <= self.budget * _REDECODE_SHARE and self._may_cut(first):
+            is_full = decoded[end] - began > self.budget
+            if first and is_full and decoded[first] > began and again <= self.budget * _REDECODE_SHARE:
                 cuts.append(first)
-                spent = 0
-            spent += cost
+                began = decoded[first]
         return cuts
 
-    def _may_cut(self, first: int) -> bool:
-        """With slots, the first picture of the segment must be the first of its slot."""
+    def _borders(self) -> list[int]:
+        """Places where a cut changes nothing: a fresh start of the judgement, or the first picture of a slot."""
         if self.slot_us is None:
-            return True
-        return int(self.wanted_us[first]) // self.slot_us != int(self.wanted_us[first - 1]) // self.slot_us
+            return list(range(0, len(self.wanted_us), BLOCK))
+        return [int(place) for place in np.unique(self.wanted_us // self.slot_us, return_index=True)[1]]
 
     def _cost(self, first: int, end: int) -> int:
         """Pictures to decode for the wanted ones from place `first` to `end`."""
@@ -174,7 +179,7 @@ class _Planner:
     def _slot_us(self) -> int | None:
         if self.policy.policy != "scenes" or self.policy.max_frames is None:
             return None
-        return max(-(-(self.end_us + 1) // self.policy.max_frames), 1)
+        return max(-(-self.end_us // self.policy.max_frames), 1)
 
 
 def _ints(times: Int64) -> tuple[int, ...]:
