@@ -9,8 +9,6 @@ other. When more requests wait than `max_queued_requests`, the caller's handle r
 answers with 429 and its `retry_after_s`.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor

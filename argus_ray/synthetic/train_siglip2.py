@@ -251,7 +251,7 @@ def save(model: SiglipModel, tokenizer: Siglip2Tokenizer, recipe: Recipe, out: P
 
 
 def train(recipe: Recipe, out: Path, limit_s: float = math.inf) -> dict[str, float]:
-    """Run the recipe and keep the best checked weights in `out`. A time limit squeezes the schedule to fit."""
+    """Run the recipe and keep the best checked weights in `out`. A limit of CPU time squeezes the schedule to fit."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     tokenizer = train_tokenizer(vocabulary())
@@ -266,7 +266,7 @@ def train(recipe: Recipe, out: Path, limit_s: float = math.inf) -> dict[str, flo
         betas=(0.9, 0.95),
     )
     pool = Pool(recipe, rng)
-    started, best, step, done = time.monotonic(), -1.0, 0, 0.0
+    started, best, step, done = time.process_time(), -1.0, 0, 0.0
     shapes_right, matching, scores = 0.0, math.nan, {}
     while done < 1:
         rate = recipe.learning_rate * min(1, (step + 1) / recipe.warmup_steps)
@@ -293,7 +293,7 @@ def train(recipe: Recipe, out: Path, limit_s: float = math.inf) -> dict[str, flo
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1
-        done = max(step / recipe.steps, (time.monotonic() - started) / limit_s)
+        done = max(step / recipe.steps, (time.process_time() - started) / limit_s)
         shapes_right += 0.02 * (right - shapes_right)
         with torch.no_grad():
             decay = min(recipe.mean_decay, step / (step + 10))
@@ -306,7 +306,7 @@ def train(recipe: Recipe, out: Path, limit_s: float = math.inf) -> dict[str, flo
                 "shapes_right": round(shapes_right, 3),
                 "loss": round(matching, 2),
             }
-            print(json.dumps({**line, "minutes": round((time.monotonic() - started) / 60, 1)}), flush=True)  # noqa: T201
+            print(json.dumps({**line, "minutes": round((time.process_time() - started) / 60, 1)}), flush=True)  # noqa: T201
         if (step % recipe.check_every == 0 and not math.isnan(matching)) or done >= 1:
             scores = judge(mean, tokenizer, recipe)
             print(json.dumps(scores), flush=True)  # noqa: T201
@@ -319,7 +319,7 @@ def train(recipe: Recipe, out: Path, limit_s: float = math.inf) -> dict[str, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="squeeze the schedule into this much time")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="squeeze the schedule into this much CPU time")
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="optimizer steps")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from ray import serve
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
@@ -43,6 +44,14 @@ def png(pixels: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def test_arguments_of_a_config_file_reach_the_builder_with_their_types():
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary as start_as_serve_does
+
+    assert isinstance(start_as_serve_does(build, {"uri": "demo:siglip2", "num_cpus": "0.2"}), serve.Application)
+    with pytest.raises(ValidationError, match="no_such_thing"):
+        start_as_serve_does(build, {"no_such_thing": 1})
 
 
 def test_info_says_which_model_answers(deployment, model):
