@@ -17,19 +17,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpx
 from pydantic import SecretStr
 
 from argus_ray.catalog.migrate import migrate
-from argus_ray.errors import ConfigurationError, Unavailable
-from argus_ray.local import cluster, ports, postgres, process, seaweedfs, state
+from argus_ray.errors import ConfigurationError
+from argus_ray.local import cluster, http, ports, postgres, process, seaweedfs, state
 from argus_ray.local.home import read_json, write_json
 from argus_ray.local.keys import Keys
 from argus_ray.settings import Settings
 
 STACK_ID = "ARGUS_STACK_ID"
 """The variable by which a process of this stack is told from every other on the machine."""
-ROLES = ("argus_api", "argus_worker")
 
 
 async def nothing() -> None:
@@ -72,20 +70,25 @@ def describe(home: Path, given: Settings, keys: Keys, applications: Sequence[clu
     env = os.environ | environment(settings) | {"ARGUS_HOME": str(home)}
     parts = []
     if not given.database_url:
-        parts.append(_postgres(home, settings, keys, port))
+        parts.append(_postgres(home, settings, given, keys, port))
     if not given.s3_endpoint:
         parts.append(_seaweedfs(home, settings, port))
     if not given.supabase_url:
         parts.append(_supabase(home, settings, env, needs=tuple(part.name for part in parts)))
-    deploy = functools.partial(
-        cluster.deploy,
-        settings.ray_dashboard_url or "",
-        os.environ.get("RAY_AUTH_TOKEN") if given.ray_address else keys.ray_token,
-        applications,
-        host=settings.api_host,
-        port=settings.api_port,
-        env_vars=environment(settings) if given.ray_address else None,
-    )
+
+    async def deploy() -> None:
+        if given.database_url:
+            await asyncio.to_thread(_bring_up_to_date, settings, keys, given)
+        await _register_model(settings, env, home / "log" / "models.log")
+        await cluster.deploy(
+            settings.ray_dashboard_url or "",
+            os.environ.get("RAY_AUTH_TOKEN") if given.ray_address else keys.ray_token,
+            applications,
+            host=settings.api_host,
+            port=settings.api_port,
+            env_vars=environment(settings) if given.ray_address else None,
+        )
+
     if not given.ray_address:
         head = cluster.head(home, port, env, token=keys.ray_token, num_cpus=settings.ray_num_cpus)
         parts.append(Part(head, settle=deploy, settle_needs=tuple(part.name for part in parts)))
@@ -168,20 +171,52 @@ def _marked(program: process.Program, stack_id: str) -> process.Program:
     return replace(program, env={**program.env, STACK_ID: stack_id})
 
 
-def _postgres(home: Path, settings: Settings, keys: Keys, port: Mapping[str, int]) -> Part:
+def _postgres(home: Path, settings: Settings, given: Settings, keys: Keys, port: Mapping[str, int]) -> Part:
     postgres.initialise(home, keys.postgres_password)
     owner = settings.secret("database_url") or ""
 
     def settle() -> None:
         postgres.prepare(owner)
-        migrate(owner)
-        for role, password in zip(ROLES, (keys.api_password, keys.worker_password), strict=True):
-            postgres.set_login(owner, role, password)
+        _bring_up_to_date(settings, keys, given)
 
     return Part(
         postgres.server(home, port["postgres"], keys.postgres_password),
         settle=functools.partial(asyncio.to_thread, settle),
     )
+
+
+def _bring_up_to_date(settings: Settings, keys: Keys, given: Settings) -> None:
+    """Apply the migrations, and let the roles sign in whose connections nobody has given."""
+    owner = settings.secret("database_url") or ""
+    migrate(owner)
+    for role, address, password in (
+        ("argus_api", given.api_database_url, keys.api_password),
+        ("argus_worker", given.worker_database_url, keys.worker_password),
+    ):
+        if address is None:
+            postgres.set_login(owner, role, password)
+
+
+async def _register_model(settings: Settings, env: Mapping[str, str], log: Path) -> None:
+    """Make the model known to the catalogue; in a process of its own, since reading weights takes torch's memory.
+
+    Raises: ConfigurationError with the reason when the weights cannot be had.
+    """
+    with log.open("ab") as told:
+        registering = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "argus_ray.cli",
+            "models",
+            "register",
+            env={**env, "ARGUS_DATABASE_URL": settings.secret("database_url") or ""},
+            stdout=told,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await registering.communicate()
+        told.write(errors)
+    if registering.returncode:
+        raise ConfigurationError(errors.decode(errors="replace").strip().rpartition("argus: ")[2])
 
 
 def _seaweedfs(home: Path, settings: Settings, port: Mapping[str, int]) -> Part:
@@ -206,15 +241,10 @@ def _supabase(home: Path, settings: Settings, env: Mapping[str, str], *, needs: 
             "ARGUS_LOCAL_DATABASE_URL": settings.secret("database_url") or "",
             "ARGUS_LOCAL_JWK_FILE": str(home / "keys" / "jwk_set"),
         },
-        check=functools.partial(_check_supabase, settings.supabase_url or ""),
+        check=functools.partial(_check_supabase, f"{settings.supabase_url}/auth/v1/health"),
     )
     return Part(program, needs=needs)
 
 
 def _check_supabase(url: str) -> None:
-    try:
-        answer = httpx.get(f"{url}/auth/v1/health", timeout=5, trust_env=False)
-    except httpx.TransportError as error:
-        raise Unavailable(f"the local Supabase at {url} does not answer: {error}") from error
-    if answer.status_code != httpx.codes.OK:
-        raise Unavailable(f"the local Supabase at {url} says {answer.status_code}: {answer.text[:200]}")
+    http.get(url, "the local Supabase")
