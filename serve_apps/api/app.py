@@ -108,6 +108,7 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
         search,
     ):
         app.include_router(module.router)
+    problems.describe_problems(app)
     return app
 
 
@@ -154,7 +155,7 @@ def build(given: dict[str, Any] | Args) -> Application:
             min_replicas=args.min_replicas, max_replicas=max(args.min_replicas, args.max_replicas)
         ),
         ray_actor_options={"num_cpus": args.num_cpus},
-        graceful_shutdown_timeout_s=40,  # longer than the longest wait for a job
+        graceful_shutdown_timeout_s=70,  # longer than the longest wait for a job
     )
     application: Application = deployment.bind(Settings(), args.siglip2_application)
     return application

@@ -210,6 +210,14 @@ def test_a_video_that_calls_itself_a_page_is_not_shown_as_one(place, ana, projec
     assert httpx.get(url, trust_env=False).headers["content-type"] == "application/octet-stream"
 
 
+def test_a_video_of_no_announced_type_is_played_by_its_name(place, ana, project):
+    job = place.bring(ana, project, filename="a.webm")
+
+    url = ana.get(f"/v1/videos/{job['video_id']}/media").json()["url"]
+
+    assert httpx.get(url, trust_env=False).headers["content-type"] == "video/webm"
+
+
 def test_a_video_without_bytes_has_no_media(ana, project):
     video = announce(ana, project, b"x").json()["video"]
 
@@ -432,6 +440,45 @@ def test_every_change_leaves_an_audit_row_with_its_caller(place, ana, project, r
     assert by_ana[0]["action"] == "insert"
     assert any("name" in (row["changes"] or {}) for row in by_ana)
     assert by_ana[-1]["changes"]["state"][1] == "deleted"
+
+
+def test_a_key_brings_videos_as_a_person_does_and_is_named_in_the_audit(place, ana, project):
+    made = ana.post(f"/v1/projects/{project}/api-keys", json={"name": "camera", "role": "editor"}).json()
+    with httpx.Client(base_url=place.url, headers={"X-Api-Key": made["key"]}, trust_env=False) as camera:
+        job = place.bring(camera, project)
+        assert camera.get(f"/v1/videos/{job['video_id']}").json()["state"] == "uploaded"
+        assert camera.get(f"/v1/projects/{place.project(ana)}/videos").status_code == 404
+        assert camera.post(f"/v1/jobs/{job['id']}:cancel").status_code == 200
+
+    rows = place.sql("select distinct actor from audit where subject_id in (%s, %s)", job["id"], job["video_id"])
+    assert {row["actor"] for row in rows} == {f"key:{made['id']}"}
+
+
+def test_a_key_that_may_only_read_brings_nothing(place, ana, project):
+    made = ana.post(
+        f"/v1/projects/{project}/api-keys", json={"name": "wall", "role": "editor", "scopes": ["read"]}
+    ).json()
+    with httpx.Client(base_url=place.url, headers={"X-Api-Key": made["key"]}, trust_env=False) as wall:
+        assert announce(wall, project, b"x").status_code == 403
+        assert wall.get(f"/v1/projects/{project}/videos").status_code == 200
+
+
+def test_while_s3_is_down_what_needs_it_is_503_and_changes_nothing(postgres, s3):
+    away = {"s3_endpoint": "http://127.0.0.1:9", "multipart_threshold_bytes": 10, "import_prefixes": ["s3://argus/in"]}
+    with library(postgres, s3, **away) as place, place.person("pia@example.org") as pia:
+        project = place.project(pia)
+        small = announce(pia, project, b"x").json()  # signing needs nobody
+
+        for refused in (
+            announce(pia, project, b"x" * 10),
+            pia.post(f"/v1/videos/{small['video']['id']}/complete"),
+            pia.delete(f"/v1/uploads/{small['upload']['id']}"),
+            pia.post(f"/v1/projects/{project}/videos:import", json={"uri": "s3://argus/in/a.mp4"}),
+        ):
+            assert (refused.status_code, type_of(refused)) == (503, "unavailable")
+            assert int(refused.headers["retry-after"]) > 0
+        (video,) = walk(pia, f"/v1/projects/{project}/videos")
+        assert (video["id"], video["state"]) == (small["video"]["id"], "awaiting_upload")
 
 
 # -- posters -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -192,17 +193,23 @@ async def get_media(
     video = await tx.one(videos.get(video_id))
     if video.state is VideoState.AWAITING_UPLOAD:
         raise Conflict("the video's bytes have not arrived: complete its upload first", state=video.state)
-    playable = (video.content_type or "").startswith(("video/", "audio/"))
     url = s3.presign_get(
         s3.original(video.project_id, video.id, video.source_uri),
         expires_s=settings.url_expires_s,
         filename=video.name,
-        # a type that a browser would run as a page is not passed on
-        content_type=video.content_type if playable else "application/octet-stream",
+        content_type=_playable_type(video.content_type, video.name),
     )
     if redirect:
         return RedirectResponse(url, 307, {"Cache-Control": "private, no-store"})
     return Media(url=url, expires_at=datetime.now(UTC) + timedelta(seconds=settings.url_expires_s))
+
+
+def _playable_type(announced: str | None, name: str) -> str:
+    """What a player is told: the announced type or the name's; nothing that a browser would run as a page."""
+    for said in (announced, mimetypes.guess_type(name)[0]):
+        if said and said.startswith("video/"):
+            return said
+    return "application/octet-stream"
 
 
 def _json_object(text: str) -> JsonObject:
