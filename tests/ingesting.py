@@ -28,9 +28,10 @@ def tiny_model(folder: Path, *, seed: int = 7) -> Path:
 
     torch.manual_seed(seed)
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     config = SiglipConfig(
         vision_config={**size, "image_size": 32, "patch_size": 16},
-        text_config={**size, "vocab_size": 64, "max_position_embeddings": 16, "projection_size": 32},
+        text_config={**size, "vocab_size": 64, "max_position_embeddings": 16, "projection_size": 32, **tokens},
     )
     SiglipModel(config).save_pretrained(folder)
     SiglipImageProcessor(size={"height": 32, "width": 32}, resample=2).save_pretrained(folder)
@@ -45,6 +46,10 @@ class Place:
     owner: psycopg.Connection[dict[str, Any]] = field(repr=False)
     s3: Any = field(repr=False)
     project_id: UUID
+
+    def close(self) -> None:
+        self.owner.close()
+        self.s3.close()
 
     def upload(
         self, file: Path | bytes, name: str = "clip.mp4", *, project_id: UUID | None = None, **columns: Any

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -51,7 +52,11 @@ GAUGES_S = 5.0
 def run(settings: Settings, *, pool: str = POOL) -> bool:
     """Take the pool's place and drain the queue; False at once where another run has the place."""
     url = _database_url(settings)
-    database = Database(url)
+    with closing(Database(url)) as database:
+        return _run(settings, pool, url, database)
+
+
+def _run(settings: Settings, pool: str, url: str, database: Database) -> bool:
     model = database.retry(lambda tx: tx.one(models.by_weights("siglip2", _weights_id(settings))))
     run_id, ray_job_id = uuid4(), ray.get_runtime_context().get_job_id()
     placed = database.retry(

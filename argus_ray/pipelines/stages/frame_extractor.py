@@ -202,9 +202,10 @@ class FrameExtractor:
 
     def _plan(self, segment: Started, survey: Survey) -> None:
         """Keep what the probe found, and queue the video's other segments. Raises FenceLost."""
-        probe = survey.probe.model_dump(mode="json", exclude_none=True)
+        probe = survey.probe.model_dump(mode="json")
         known = ("container", "codec", "width", "height", "duration_us", "start_us", "frame_rate")
-        facts = {name: probe.get(name) for name in (*known, "variable_frame_rate", "warnings")} | {"probe": probe}
+        facts = {name: probe.get(name) for name in (*known, "variable_frame_rate")} | {"probe": probe}
+        facts["warnings"] = [warning.model_dump(mode="json", exclude_none=True) for warning in survey.probe.warnings]
         plans = [plan.model_dump(mode="json") for plan in survey.segments]
         self.database.retry(lambda tx: tx.one(segments.plan(segment.claim, facts=facts, plans=plans)))
 

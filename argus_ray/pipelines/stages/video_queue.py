@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -76,8 +77,10 @@ def _tables(reading: Reading) -> Iterator[pa.Table]:
 
 def claimed(reading: Reading) -> Iterator[Claim]:
     """What the run has claimed, then what it claims, until it may not or the queue has stayed empty for `linger_s`."""
-    database = Database(reading.database_url)
-    with Bell(reading.listen_url, "argus_segments", "argus_jobs") as bell:
+    with (
+        closing(Database(reading.database_url)) as database,
+        Bell(reading.listen_url, "argus_segments", "argus_jobs") as bell,
+    ):
         said = database.retry(lambda tx: tx.all(segments.said(reading.run_id)))
         yield from said
         for no in itertools.count(len(said)):
