@@ -13,6 +13,7 @@ from argus_ray.local import postgres as local_postgres
 from argus_ray.local import seaweedfs as local_seaweedfs
 from argus_ray.local.postgres import Postgres
 from argus_ray.local.seaweedfs import SeaweedFS
+from tests import local_supabase
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a test's Ray listens on loopback; else it would write a token to the home
@@ -31,6 +32,15 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
     server = local_seaweedfs.start(tmp_path_factory.mktemp("s3"))
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def supabase(
+    postgres: Postgres, s3: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[local_supabase.LocalSupabase]:
+    """The local Supabase over a database of its own; tests keep apart by making their own people and buckets."""
+    with local_supabase.running(postgres, s3, tmp_path_factory.mktemp("supabase")) as stand_in:
+        yield stand_in
 
 
 @pytest.fixture(scope="session")

@@ -161,8 +161,8 @@ create table if not exists realtime.messages (
   event text,
   payload jsonb,
   private boolean default false,
-  inserted_at timestamp not null default now(),
-  updated_at timestamp not null default now(),
+  inserted_at timestamp not null default (now() at time zone 'utc'),
+  updated_at timestamp not null default (now() at time zone 'utc'),
   -- Ours: the order of a transaction's messages, and which transaction wrote them, so that a reader who was away can
   -- ask for exactly those that have become visible since (feed.py).
   seq bigint generated always as identity,

@@ -2,8 +2,12 @@
 
 A notification only wakes the feed. What it then reads are the rows that have become visible since the snapshot of its
 last reading: `xact`, the transaction that wrote a row, was not visible in that snapshot and is in this one. So neither a
-lost connection nor a transaction that commits after later ones loses a message or sends it twice, and the state to
-remember is one snapshot. (A sequence number would not do: numbers are given before commits, and commit out of order.)
+lost connection nor a transaction that commits after later ones loses a message or sends it twice. (A sequence number
+would not do: numbers are given before commits, and commit out of order.)
+
+After a crash, Postgres may give the number of a transaction that left no trace to another one: the old snapshot then
+takes the new one for seen. Those began after the last reading, so that rows of a later `inserted_at` (the begin of their
+transaction) are read as well; in quiet times they are the same rows.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import psycopg
 from psycopg import AsyncConnection
@@ -35,6 +40,7 @@ class Feed:
         self.database_url, self.hub = database_url, hub
         self.connected = asyncio.Event()
         self._snapshot: str | None = None
+        self._looked_at: datetime | None = None  # in UTC, without saying so, as `inserted_at`
         self._pruned_at = -PRUNE_EVERY_S
 
     @contextlib.asynccontextmanager
@@ -76,27 +82,32 @@ class Feed:
         """Hand over what has become visible since the last call; the first call only remembers where to begin."""
         cursor = await connection.execute(
             """
-            select now.snapshot::text as snapshot, m.id::text, m.topic, m.event, m.payload, coalesce(m.private, false) as private
-            from (select pg_current_snapshot() as snapshot) now
+            select looked.snapshot::text as snapshot, looked.at,
+                   m.id::text, m.topic, m.event, m.payload, coalesce(m.private, false) as private
+            from (select pg_current_snapshot() as snapshot, clock_timestamp() at time zone 'utc' as at) looked
             left join realtime.messages m
-              on m.xact >= pg_snapshot_xmin(%(last)s::pg_snapshot)
-              and not pg_visible_in_snapshot(m.xact, %(last)s::pg_snapshot)
-              and m.extension = 'broadcast'
+              on m.extension = 'broadcast'
+              and ((m.xact >= pg_snapshot_xmin(%(last)s::pg_snapshot)
+                    and not pg_visible_in_snapshot(m.xact, %(last)s::pg_snapshot))
+                   or m.inserted_at >= %(looked_at)s)
             order by m.seq
             """,
-            {"last": self._snapshot},
+            {"last": self._snapshot, "looked_at": self._looked_at},
         )
-        async for row in cursor:
+        rows = await cursor.fetchall()
+        self._snapshot, self._looked_at = rows[0]["snapshot"], rows[0]["at"]
+        for row in rows:
             if row["id"] is not None:
                 self.hub.broadcast(
                     Room(row["topic"], row["private"]),
                     {"type": "broadcast", "event": row["event"], "payload": row["payload"], "meta": {"id": row["id"]}},
                 )
-            self._snapshot = row["snapshot"]
 
     async def _prune(self, connection: AsyncConnection[DictRow]) -> None:
         """Delete messages of more than three days ago, as Supabase does."""
         if time.monotonic() < self._pruned_at + PRUNE_EVERY_S:
             return
         self._pruned_at = time.monotonic()
-        await connection.execute("delete from realtime.messages where inserted_at < now() - interval '3 days'")
+        await connection.execute(
+            "delete from realtime.messages where inserted_at < now() at time zone 'utc' - interval '3 days'"
+        )

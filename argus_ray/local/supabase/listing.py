@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any, Literal
 
 from psycopg import sql
@@ -121,6 +120,6 @@ def _after(cursor: str | None) -> str | None:
     if cursor is None:
         return None
     try:
-        return base64.urlsafe_b64decode(cursor).decode()
-    except (binascii.Error, UnicodeError) as error:
+        return base64.b64decode(cursor, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
         raise StorageProblem(400, "InvalidRequest", "the cursor is not one of ours") from error

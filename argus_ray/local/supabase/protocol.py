@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 Vsn: TypeAlias = Literal["1.0.0", "2.0.0"]
 PUSH, BROADCAST = 3, 4
@@ -69,15 +69,20 @@ def decode(vsn: Vsn, frame: str | bytes) -> Message:
 
 
 def _message(topic: Any, event: Any, payload: Any, ref: Any, join_ref: Any) -> Message:
-    if not (_is_name(topic) and _is_name(event) and isinstance(payload, dict)):
+    if not (is_name(topic) and is_name(event) and isinstance(payload, dict)):
         raise ProtocolError("topic and event are names of at most 255 bytes, the payload is an object")
-    if not ((ref is None or _is_name(ref)) and (join_ref is None or _is_name(join_ref))):
+    if not ((ref is None or is_name(ref)) and (join_ref is None or is_name(join_ref))):
         raise ProtocolError("ref and join_ref are strings of at most 255 bytes")
     return Message(topic, event, payload, ref, join_ref)
 
 
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and len(value.encode(errors="replace")) <= MAX_NAME_BYTES
+def is_name(value: Any) -> TypeGuard[str]:
+    if not isinstance(value, str):
+        return False
+    try:
+        return len(value.encode()) <= MAX_NAME_BYTES
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can say and nothing can store
+        return False
 
 
 def _decode_push(frame: bytes) -> Message:

@@ -219,7 +219,7 @@ class Socket:
     def _broadcast(self, channel: Channel, message: Message) -> None:
         config = channel.config.broadcast or BroadcastConfig()
         event = message.payload.get("event")
-        if not isinstance(event, str) or len(event.encode(errors="replace")) > protocol.MAX_NAME_BYTES:
+        if not protocol.is_name(event):
             self._reply(message, "error", {"reason": "a broadcast names its event in at most 255 bytes"})
             return
         if "broadcast" not in channel.may.says:

@@ -21,8 +21,8 @@ async def replay(pool: Pool, member: Member, wanted: Replay) -> None:
             select id::text, event, payload
             from realtime.messages
             where topic = %(topic)s and private and extension = 'broadcast'
-              and inserted_at >= to_timestamp(%(since_ms)s / 1000.0) at time zone current_setting('timezone')
-              and inserted_at > now() - interval '3 days'
+              and inserted_at >= to_timestamp(%(since_ms)s / 1000.0) at time zone 'utc'
+              and inserted_at > now() at time zone 'utc' - interval '3 days'
             order by seq desc limit %(limit)s
             """,
             {"topic": member.room.topic, "since_ms": wanted.since, "limit": wanted.limit},
