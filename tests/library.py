@@ -95,8 +95,8 @@ def sha256(body: bytes) -> str:
 
 
 @contextmanager
-def library(postgres: Postgres, seaweedfs: SeaweedFS, **changes: Any) -> Iterator[Library]:
-    """A new and empty one. `changes` are settings."""
+def library(postgres: Postgres, seaweedfs: SeaweedFS, *, siglip2: Any = None, **changes: Any) -> Iterator[Library]:
+    """A new and empty one, with a model if one is given. `changes` are settings."""
     name = f"library_{uuid4().hex[:12]}"
     owner_url = postgres.create_database(name)
     migrate(owner_url)
@@ -119,7 +119,7 @@ def library(postgres: Postgres, seaweedfs: SeaweedFS, **changes: Any) -> Iterato
     try:
         with (
             psycopg.connect(owner_url, autocommit=True, row_factory=dict_row) as owner,
-            serving(create_app(settings, siglip2=None)) as address,  # type: ignore[arg-type]  # nothing here asks a model
+            serving(create_app(settings, siglip2=siglip2)) as address,
         ):
             owner.execute("set search_path = argus, extensions")
             yield Library(address, settings, issuer, owner, worker, S3(settings))

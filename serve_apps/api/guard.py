@@ -25,7 +25,6 @@ log = logging.getLogger("argus.api.access")
 
 _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _CREDENTIALS = (b"authorization", b"x-api-key")
-_PUBLIC = {"/v1/auth"}  # where to sign in
 
 
 class RequestIds:
@@ -91,7 +90,7 @@ class Guard:
 
         try:
             _check_address(scope)
-            if scope["path"].startswith("/v1/") and scope["path"] not in _PUBLIC:
+            if scope["path"].startswith("/v1/"):
                 request.state.caller = await _caller(request)
             body = await self._body(request, receive)
             await self.app(scope, _replayed(body, receive), watched)

@@ -25,6 +25,7 @@ from argus_ray.errors import (
     Unauthenticated,
     Unavailable,
 )
+from argus_ray.schemas.common import Problem
 
 log = logging.getLogger("argus.api")
 
@@ -141,6 +142,25 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
+
+
+def describe_problems(app: FastAPI) -> None:
+    """Let the OpenAPI document know our problems, and not the framework's form of a validation error."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        schemas = document["components"]["schemas"]
+        schemas["Problem"] = Problem.model_json_schema()
+        schemas.pop("HTTPValidationError", None)
+        schemas.pop("ValidationError", None)
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+                    operation["responses"]["422"] = documented(422)[422]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of extending the document
 
 
 @router.get("/problems")
