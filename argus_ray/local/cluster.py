@@ -26,7 +26,7 @@ from typing import Any
 import httpx
 
 from argus_ray.errors import ConfigurationError, Unavailable
-from argus_ray.local import process, warden
+from argus_ray.local import http, process, warden
 
 PORTS = (
     "ray",
@@ -66,7 +66,9 @@ def head(home: Path, port: Mapping[str, int], env: Mapping[str, str], *, token: 
     return process.Program(
         name="ray",
         command=warden.around(
-            Path(sys.executable).with_name("ray"),
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",  # the command `ray`, of this very interpreter
             "start",
             "--head",
             "--block",
@@ -152,15 +154,8 @@ def _headers(token: str | None) -> dict[str, str]:
 
 def check(dashboard_url: str, token: str | None) -> None:
     """Raises Unavailable unless the dashboard answers and finds the head well."""
-    try:
-        with httpx.Client(base_url=dashboard_url, headers=_headers(token), timeout=10, trust_env=False) as dashboard:
-            # the first needs no token and asks the head; the second is answered once the dashboard's own parts are up
-            answers = [dashboard.get("/api/gcs_healthz"), dashboard.get("/api/version")]
-    except httpx.TransportError as error:
-        raise Unavailable(f"Ray's dashboard at {dashboard_url} does not answer: {error}") from error
-    for answer in answers:
-        if answer.status_code != httpx.codes.OK:
-            raise Unavailable(f"Ray's dashboard at {dashboard_url} says {answer.status_code}: {answer.text[:200]}")
+    http.get(f"{dashboard_url}/api/gcs_healthz", "Ray's head", timeout_s=10)
+    http.get(f"{dashboard_url}/api/version", "Ray's dashboard", token=token, timeout_s=10)
 
 
 async def deploy(
@@ -179,6 +174,8 @@ async def deploy(
 
     Raises: Unavailable with Serve's own words when one of them cannot run, or takes too long.
     """
+    if not applications:
+        return
     config = {
         "proxy_location": "HeadOnly",
         "http_options": {"host": host, "port": port},

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from argus_ray.errors import ConfigurationError, Unavailable
-from argus_ray.local import ports, process
+from argus_ray.local import http, ports, process
 
 PORTS = ("s3", "s3_master", "s3_volume", "s3_filer", "s3_admin")
 """The names under which its ports are chosen: each needs port + 10000 too."""
@@ -121,12 +120,7 @@ def server(home: Path, port: Mapping[str, int], access_key: str, secret_key: str
 
 def check(endpoint: str) -> None:
     """Raises Unavailable unless the gateway says that it is well."""
-    try:
-        answer = httpx.get(f"{endpoint}/healthz", timeout=5, trust_env=False)
-    except httpx.TransportError as error:
-        raise Unavailable(f"S3 at {endpoint} does not answer: {error}") from error
-    if answer.status_code != httpx.codes.OK:
-        raise Unavailable(f"S3 at {endpoint} says {answer.status_code}: {answer.text[:200]}")
+    http.get(f"{endpoint}/healthz", "S3")
 
 
 def client(endpoint: str, access_key: str, secret_key: str, region: str = "us-east-1") -> Any:

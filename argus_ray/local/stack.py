@@ -63,11 +63,13 @@ class Stack:
 def describe(home: Path, given: Settings, keys: Keys, applications: Sequence[cluster.Application]) -> Stack:
     """The stack of a home: choose its ports, fill in the addresses, describe its parts.
 
+    Without applications it is Postgres, S3, Supabase and an empty Ray: ready once all are up.
+
     Raises: ConfigurationError when an address is given without what belongs to it, or a port is taken.
     """
     port = _choose_ports(home, given)
     settings = fill(given, keys, port)
-    env = os.environ | environment(settings) | {"ARGUS_HOME": str(home)}
+    env = os.environ | environment(settings) | {"ARGUS_HOME": str(home), STACK_ID: keys.stack_id}
     parts = []
     if not given.database_url:
         parts.append(_postgres(home, settings, given, keys, port))
@@ -79,7 +81,8 @@ def describe(home: Path, given: Settings, keys: Keys, applications: Sequence[clu
     async def deploy() -> None:
         if given.database_url:
             await asyncio.to_thread(_bring_up_to_date, settings, keys, given)
-        await _register_model(settings, env, home / "log" / "models.log")
+        if applications:
+            await _register_model(settings, env, home / "log" / "models.log")
         await cluster.deploy(
             settings.ray_dashboard_url or "",
             os.environ.get("RAY_AUTH_TOKEN") if given.ray_address else keys.ray_token,
@@ -97,7 +100,7 @@ def describe(home: Path, given: Settings, keys: Keys, applications: Sequence[clu
         home,
         settings,
         tuple(marked),
-        not_ready=functools.partial(state.not_ready, settings.public_url),
+        not_ready=functools.partial(state.not_ready, settings.public_url) if applications else lambda: None,
         finish=deploy if given.ray_address else nothing,
     )
 
@@ -202,21 +205,22 @@ async def _register_model(settings: Settings, env: Mapping[str, str], log: Path)
 
     Raises: ConfigurationError with the reason when the weights cannot be had.
     """
-    with log.open("ab") as told:
-        registering = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "argus_ray.cli",
-            "models",
-            "register",
-            env={**env, "ARGUS_DATABASE_URL": settings.secret("database_url") or ""},
-            stdout=told,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, errors = await registering.communicate()
-        told.write(errors)
-    if registering.returncode:
-        raise ConfigurationError(errors.decode(errors="replace").strip().rpartition("argus: ")[2])
+    program = process.Program(
+        name="models",
+        command=[sys.executable, "-m", "argus_ray.cli", "models", "register"],
+        log=log,
+        env={**env, "ARGUS_DATABASE_URL": settings.secret("database_url") or ""},
+        check=lambda: None,
+    )
+    child = process.spawn(program)
+    try:
+        while child.poll() is None:  # noqa: ASYNC110  another process ends
+            await asyncio.sleep(0.1)
+    finally:
+        child.kill()
+        code = child.wait()
+    if code:
+        raise ConfigurationError(process.tail(log).rpartition("argus: ")[2])
 
 
 def _seaweedfs(home: Path, settings: Settings, port: Mapping[str, int]) -> Part:

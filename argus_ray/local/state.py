@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-import httpx
 import psutil
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from argus_ray.errors import Unavailable
+from argus_ray.local import http
 from argus_ray.local.home import holder, read_json, write_json
 
 
@@ -72,10 +73,10 @@ def not_ready(api_url: str | None) -> str | None:
     if api_url is None:
         return "it is still starting"
     try:
-        answer = httpx.get(f"{api_url}/readyz", timeout=20, trust_env=False)
-    except httpx.TransportError as error:
-        return f"the API at {api_url} does not answer ({error})"
-    return None if answer.status_code == httpx.codes.OK else f"the API says {answer.status_code}: {answer.text[:500]}"
+        http.get(f"{api_url}/readyz", "the API", timeout_s=20)
+    except Unavailable as error:
+        return error.detail
+    return None
 
 
 def _with_descendants(direct: list[RunningProcess]) -> list[RunningProcess]:

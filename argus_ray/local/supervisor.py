@@ -34,7 +34,7 @@ from argus_ray.local.stack import STACK_ID, Part, Stack, describe
 from argus_ray.settings import Settings
 
 CHECK_EVERY_S, FAILED_CHECKS = 5.0, 3
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.2
 LONGEST_WAIT_S = 30.0
 STEADY_S = 60.0
 """A part that was up this long begins with the shortest wait when it dies."""
@@ -82,6 +82,8 @@ def stop(home: Path, report: Report, timeout_s: float = 90) -> bool:
 
     Raises: Unavailable when it does not stop in time.
     """
+    if not home.exists():
+        return False
     home = open_home(home)
     running = holder(home)
     if running is not None:
@@ -151,12 +153,10 @@ class _Supervision:
             started = time.monotonic()
             try:
                 await self._live(part)
-            except ConfigurationError:
-                raise
             except ArgusError as error:
                 was_up = was_up or self.up[part.name].is_set()
                 failures = 1 if self.up[part.name].is_set() and time.monotonic() - started > STEADY_S else failures + 1
-                if not was_up and failures >= FIRST_TRIES:
+                if not was_up and (failures >= FIRST_TRIES or isinstance(error, ConfigurationError)):
                     raise
                 self.report(part.name, f"{error.detail.splitlines()[0]} (next start in {self._wait_s(failures):.0f} s)")
             finally:
