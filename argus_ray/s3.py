@@ -131,8 +131,9 @@ class S3:
             "s3",
             endpoint_url=settings.s3_endpoint if self.path_style else None,
             config=Config(
-                connect_timeout=5,
-                read_timeout=60,
+                # a request to the API waits for these with its transaction open
+                connect_timeout=3,
+                read_timeout=20,
                 retries={"mode": "standard", "max_attempts": 3},
                 max_pool_connections=WRITERS * 2,
                 s3={"addressing_style": "path" if self.path_style else "auto"},
@@ -355,17 +356,15 @@ class S3:
                     f"{failed[0].get('Code')}: try again",
                 )
 
-    def delete_prefix(self, prefix: str) -> int:
-        """Delete everything below a video's prefix; returns how many objects that were."""
+    def delete_below(self, prefix: str) -> int:
+        """Delete the next thousand objects below a video's prefix, or all; returns how many that were, so 0 ends it."""
         if not VIDEO_PREFIX.fullmatch(prefix):
             raise ValueError(f"{prefix!r} is not the prefix of a video: nothing is deleted")
-        deleted = 0
         with _translated(f"objects below {prefix}"):
-            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-                keys = [found["Key"] for found in page.get("Contents", [])]
-                self.delete_many(keys)
-                deleted += len(keys)
-        return deleted
+            page = self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, MaxKeys=DELETE_BATCH)
+        keys = [found["Key"] for found in page.get("Contents", [])]
+        self.delete_many(keys)
+        return len(keys)
 
     def check(self) -> None:
         """Raises Unavailable or ConfigurationError unless our bucket answers."""
@@ -391,7 +390,7 @@ class S3:
                 virtual_hosted_style_request=False,
                 client_options={
                     "allow_http": self.endpoint.startswith("http://"),
-                    "connect_timeout": timedelta(seconds=5),
+                    "connect_timeout": timedelta(seconds=3),
                     "read_timeout": timedelta(seconds=60),
                     "timeout": timedelta(minutes=30),
                 },

@@ -1,12 +1,12 @@
 """Sweeping: what was given up, deleted or has grown old goes, in the database and at S3 and Storage.
 
-Run it now and then; one run does a bounded amount. Every deletion may happen twice, and a store that does not answer is
-left for a later run, which comes later and later.
+Run it now and then; one run takes about `budget_s` and leaves the rest to the next. Every deletion may happen twice, and
+a store that does not answer is left alone for a while, longer each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,8 +23,6 @@ KEEP_DELETED = timedelta(days=30)
 STALE_UPLOAD = timedelta(days=1)
 """An upload at S3 that no row knows is left from a transaction that failed, when it is older than any transaction."""
 
-MOST_ROUNDS = 10
-
 
 @dataclass(frozen=True)
 class Swept:
@@ -38,15 +36,16 @@ class Swept:
     answers: int = 0
 
 
-def sweep(db: Database, s3: S3, thumbnails: Thumbnails | None, now: datetime) -> Swept:
+def sweep(db: Database, s3: S3, thumbnails: Thumbnails | None, now: datetime, *, budget_s: float = 5) -> Swept:
     """One run. `thumbnails` is None where no Storage is configured. Raises Unavailable when Postgres is gone."""
+    end = time.monotonic() + budget_s
     with db.transaction() as tx:
         uploads = len(tx.all(sweeps.expire_uploads(now)))
         videos = len(tx.all(sweeps.prune_videos(now - KEEP_DELETED)))
         segments = len(tx.all(sweeps.prune_segments(now - KEEP_SEGMENTS)))
         answers = tx.run(sweeps.prune_answers(now - KEEP_ANSWERS))
-    done, put_off = _delete_objects(db, s3, thumbnails, now)
-    frames, frames_put_off = _delete_frames(db, s3, now)
+    done, put_off = _delete_objects(db, s3, thumbnails, now, end)
+    frames, frames_put_off = _delete_frames(db, s3, now, end)
     stale, stale_put_off = _abort_stale(db, s3, now)
     return Swept(
         uploads=uploads + stale,
@@ -58,45 +57,48 @@ def sweep(db: Database, s3: S3, thumbnails: Thumbnails | None, now: datetime) ->
     )
 
 
-def _delete_objects(db: Database, s3: S3, thumbnails: Thumbnails | None, now: datetime) -> tuple[int, int]:
+def _delete_objects(db: Database, s3: S3, thumbnails: Thumbnails | None, now: datetime, end: float) -> tuple[int, int]:
     with db.transaction() as tx:
         claimed = tx.all(sweeps.claim(now))
-
-    def delete_prefixes(some: Sequence[Doomed]) -> None:
-        for doomed in some:
-            s3.delete_prefix(doomed.key)
-
-    def abort_uploads(some: Sequence[Doomed]) -> None:
-        for doomed in some:
-            s3.abort_multipart(doomed.key, doomed.s3_upload_id or "")
-
-    def delete_posters(some: Sequence[Doomed]) -> None:
-        if thumbnails is not None:
-            thumbnails.delete([doomed.key for doomed in some])
-
-    delete: dict[str, Callable[[Sequence[Doomed]], None]] = {
-        "s3-prefix": delete_prefixes,
-        "s3-upload": abort_uploads,
-        "thumbnails": delete_posters,
-    }
     done: list[int] = []
-    for store, how in delete.items():
-        some = [doomed for doomed in claimed if doomed.store == store]
-        try:
-            if some:
-                how(some)
-        except (Unavailable, ConfigurationError):  # they come again: the claim has put them off
+    failed: list[int] = []
+    away: set[str] = set()
+    for doomed in claimed:
+        if time.monotonic() > end:
+            break
+        if doomed.store in away:
+            failed.append(doomed.id)
             continue
-        done += [doomed.id for doomed in some]
+        try:
+            if _delete(doomed, s3, thumbnails, end):
+                done.append(doomed.id)
+        except (Unavailable, ConfigurationError):  # the claim has put it off already
+            away.add(doomed.store)
+            failed.append(doomed.id)
     with db.transaction() as tx:
         tx.run(sweeps.forget(done))
-    return len(done), len(claimed) - len(done)
+        tx.run(sweeps.again([doomed.id for doomed in claimed if doomed.id not in {*done, *failed}], now))
+    return len(done), len(failed)
 
 
-def _delete_frames(db: Database, s3: S3, now: datetime) -> tuple[int, int]:
+def _delete(doomed: Doomed, s3: S3, thumbnails: Thumbnails | None, end: float) -> bool:
+    """Whether it is all gone: a prefix may hold more than there is time for."""
+    match doomed.store:
+        case "s3-prefix":
+            while s3.delete_below(doomed.key):
+                if time.monotonic() > end:
+                    return False
+        case "s3-upload":
+            s3.abort_multipart(doomed.key, doomed.s3_upload_id or "")
+        case "thumbnails" if thumbnails is not None:
+            thumbnails.delete([doomed.key])
+    return True
+
+
+def _delete_frames(db: Database, s3: S3, now: datetime, end: float) -> tuple[int, int]:
     """Delete frames' objects while their videos are held, so that no ingest writes them at the same time."""
     deleted = put_off = 0
-    for _ in range(MOST_ROUNDS):
+    while time.monotonic() <= end:
         with db.transaction() as tx:
             frames = tx.all(sweeps.lock_frames(now))
             held = [frame for frame in frames if frame.held]

@@ -34,7 +34,6 @@ from argus_ray.errors import (
 )
 from argus_ray.ingests import to_change
 from argus_ray.s3 import S3, ArrivedPart, Location, locate, original_key, part_size_bytes
-from argus_ray.schemas.common import storable
 from argus_ray.schemas.job import Job
 from argus_ray.schemas.video import (
     CompletedPart,
@@ -187,7 +186,7 @@ async def import_(tx: AsyncTx, s3: S3, settings: Settings, project_id: UUID, ask
     video = await tx.one(
         videos.insert_imported(
             project_id,
-            name=asked.filename or storable(at.key.rpartition("/")[2])[-200:],
+            name=asked.filename or at.key.rpartition("/")[2][-200:],
             source_uri=asked.uri,
             size_bytes=found.size_bytes,
             content_type=found.content_type,

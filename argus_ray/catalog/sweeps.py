@@ -135,6 +135,16 @@ def put_off(ids: Sequence[int], now: datetime, *, base_s: float = 30, cap_s: flo
     )
 
 
+def again(ids: Sequence[int], now: datetime) -> Statement[None]:
+    """There was no time for these, or not for all of them: they are next, and it was no failure."""
+    return Statement(
+        type(None),
+        "update doomed_objects set attempts = 0, not_before = %(now)s where id = any (%(ids)s)",
+        ids=list(ids),
+        now=now,
+    )
+
+
 def forget(ids: Sequence[int]) -> Statement[None]:
     return Statement(type(None), "delete from doomed_objects where id = any (%(ids)s)", ids=list(ids))
 

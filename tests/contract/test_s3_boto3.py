@@ -164,8 +164,8 @@ def test_frames_are_written_encrypted_and_deleted_with_their_video(store, s3):
     assert head["CacheControl"].startswith("private")
     assert head["ServerSideEncryption"] == "AES256"
     assert [store.get(store.at(key)) for key, _ in frames] == [body for _, body in frames]
-    assert store.delete_prefix(video_prefix(project, video)) == 3
-    assert store.delete_prefix(video_prefix(project, video)) == 0
+    assert store.delete_below(video_prefix(project, video)) == 3
+    assert store.delete_below(video_prefix(project, video)) == 0
     assert store.head(store.at(frames[0][0])) is None
 
 

@@ -105,6 +105,16 @@ def test_no_frame_is_deleted_while_an_ingest_may_be_writing_it_again(place, ana,
     assert place.s3.head(place.s3.at(key)) is None
 
 
+def test_a_run_that_is_out_of_time_leaves_the_rest_to_the_next_at_once(place, ana, project):
+    for _ in range(2):
+        job = place.bring(ana, project)
+        ana.delete(f"/v1/videos/{job['video_id']}").raise_for_status()
+    now = datetime.now(UTC)
+
+    assert sweep(place.worker, place.s3, None, now, budget_s=-1) == Swept()
+    assert sweep(place.worker, place.s3, None, now).objects == 4  # the objects and the poster of each
+
+
 def test_while_s3_is_down_objects_wait_for_later_and_later(place, ana, project):
     away = S3(place.settings.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"}))
     job = place.bring(ana, project)

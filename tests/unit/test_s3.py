@@ -163,4 +163,4 @@ def test_a_uri_names_a_bucket_and_a_key():
 )
 def test_nothing_wider_than_a_video_is_deleted_by_prefix(amazon, prefix):
     with pytest.raises(ValueError, match="nothing is deleted"):
-        amazon.delete_prefix(prefix)
+        amazon.delete_below(prefix)
