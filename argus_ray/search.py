@@ -25,7 +25,7 @@ from argus_ray.catalog.search import Neighbour
 from argus_ray.catalog.statement import AsyncTx
 from argus_ray.errors import InvalidRequest
 from argus_ray.moments import Moment, best_of_videos, moments, rank, single
-from argus_ray.s3 import S3, frame_key, original_key
+from argus_ray.s3 import S3, frame_key
 from argus_ray.schemas.frame import Hit, QueryTerm, Search, SearchAnswer
 from argus_ray.schemas.model import Model
 
@@ -73,7 +73,9 @@ async def embed(embedder: Embedder, asked: Search) -> Embedded:
     return embedded
 
 
-async def search(tx: AsyncTx, s3: S3, project_id: UUID, asked: Search, embedded: Embedded) -> SearchAnswer:
+async def search(
+    tx: AsyncTx, s3: S3, project_id: UUID, asked: Search, embedded: Embedded, *, url_expires_s: int
+) -> SearchAnswer:
     """The moments, videos or frames most like the query. Raises NotFound for a frame that is not the project's."""
     after = _cursor(asked)
     model = await tx.one(models.by_weights("siglip2", embedded.info["weights_id"]))
@@ -93,7 +95,7 @@ async def search(tx: AsyncTx, s3: S3, project_id: UUID, asked: Search, embedded:
     page, rest = grouped[: asked.limit], grouped[asked.limit :]
     words_alone = all(term.text is not None and term.weight > 0 for term in terms_of(asked))
     return SearchAnswer(
-        items=await _hits(tx, s3, project_id, page, model if words_alone else None),
+        items=await _hits(tx, s3, project_id, page, model if words_alone else None, url_expires_s),
         next_cursor=_cursor_after(asked, page[-1].best) if rest else None,
         model={"id": model.id, "family": model.family, "uri": model.uri, "weights_id": model.weights_id},
         exact=exact,
@@ -124,7 +126,9 @@ async def _vector(
     return total / length
 
 
-async def _hits(tx: AsyncTx, s3: S3, project_id: UUID, page: Sequence[Moment], words: Model | None) -> list[Hit]:
+async def _hits(
+    tx: AsyncTx, s3: S3, project_id: UUID, page: Sequence[Moment], words: Model | None, url_expires_s: int
+) -> list[Hit]:
     shown = {
         (row.video_id, row.pts_us): row
         for row in await tx.all(nearest.shown(project_id, [moment.best for moment in page]))
@@ -135,10 +139,8 @@ async def _hits(tx: AsyncTx, s3: S3, project_id: UUID, page: Sequence[Moment], w
         row = shown.get((best.video_id, best.pts_us))
         if row is None:  # deleted between the two statements
             continue
-        media = (
-            s3.presign_get_uri(row.source_uri)
-            if row.source_uri
-            else s3.presign_get(original_key(project_id, best.video_id))
+        media = s3.presign_get(
+            s3.original(project_id, best.video_id, row.source_uri), expires_s=url_expires_s, filename=row.video_name
         )
         hits.append(
             Hit(
@@ -151,7 +153,7 @@ async def _hits(tx: AsyncTx, s3: S3, project_id: UUID, page: Sequence[Moment], w
                 start_us=moment.start_us,
                 end_us=moment.end_us,
                 frames=moment.frames,
-                url=s3.presign_get(frame_key(project_id, best.video_id, best.pts_us)),
+                url=s3.presign_get(s3.at(frame_key(project_id, best.video_id, best.pts_us)), expires_s=url_expires_s),
                 # a media fragment (W3C Media Fragments URI 1.0): players open the original at that second
                 video_url=f"{media}#t={max(best.pts_us, 0) / 1e6:.3f}",
             )

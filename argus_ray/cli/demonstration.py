@@ -39,7 +39,7 @@ from argus_ray.synthetic.video import VideoTruth, encode_video, plan_video
 
 FOLDER = Path("demo")
 SEED = 20
-VIDEOS, SECONDS, SIZE = 6, 8.0, (960, 540)
+VIDEOS, SECONDS, SIZE = 6, 6.0, (640, 360)
 QUERIES = 6
 SHEET_COLUMNS = 6
 
@@ -49,17 +49,20 @@ class DemoFailed(ArgusError):
 
 
 class Steps:
-    """Prints each step with its time, and remembers which one is under way."""
+    """Prints each step with its time, and remembers the first that failed."""
 
     def __init__(self) -> None:
-        self.current = "begin"
+        self.failed: str | None = None
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        self.current = name
         began = time.monotonic()
         click.echo(f"   … {name}", err=True)
-        yield
+        try:
+            yield
+        except BaseException:
+            self.failed = self.failed or name
+            raise
         click.echo(f"{time.monotonic() - began:6.1f} s  {name}")
 
 
@@ -117,7 +120,7 @@ def run(files: Sequence[Path]) -> None:
             click.echo(f"        Ray dashboard: {status['dashboard_url']}")
             click.echo(f"        files: {FOLDER.resolve()}  (data and logs in {home})")
     except ArgusError as error:
-        raise DemoFailed(f"step «{steps.current}»: {error.detail}") from error
+        raise DemoFailed(f"step «{steps.failed or 'begin'}»: {error.detail}") from error
     click.echo(f"{time.monotonic() - began:6.1f} s  in all")
 
 
@@ -184,9 +187,9 @@ def _ingest(argus: Client, project: Project, videos: Sequence[Video], listener: 
             if job.state not in ENDED:
                 argus.jobs.wait(job.id, timeout_s=1800)
         ended = [argus.videos.get(video.id) for video in videos]
-    unended = [video.name for video in ended if video.state not in {VideoState.READY, VideoState.FAILED}]
-    if unended:
-        raise DemoFailed(f"not ended: {', '.join(unended)}")
+        unended = [video.name for video in ended if video.state not in {VideoState.READY, VideoState.FAILED}]
+        if unended:
+            raise DemoFailed(f"not ended: {', '.join(unended)}")
     with steps.step("hear of it over Realtime"):
         end = time.monotonic() + 15
         while not all(video.state in listener.heard(video) for video in ended):
@@ -209,16 +212,17 @@ def _drawn(status: dict[str, Any], steps: Steps) -> None:
     with _signed_up(status, steps) as (argus, project, listener):
         videos, refused = _upload(argus, project, [FOLDER / "videos" / name for name in truths], steps)
         ended = _ingest(argus, project, videos, listener, steps)
-        failed = [f"{video.name}: {video.reason.detail}" for video in ended if video.reason] + [*refused.values()]
-        if failed:
-            raise DemoFailed("; ".join(failed))
+        with steps.step("see that every video is ready"):
+            failed = [f"{video.name}: {video.reason.detail}" for video in ended if video.reason] + [*refused.values()]
+            if failed:
+                raise DemoFailed("; ".join(failed))
         queries = _queries(truths)
         with steps.step(f"search for {len(queries)} things and draw what was found"):
             found = [(query, argus.search(project.id, query.text).items[:SHEET_COLUMNS]) for query in queries]
             _draw_found(found, truths)
-    wrong = [query.text for query, hits in found if not hits or not _right(query, hits[0], truths)]
-    if wrong:
-        raise DemoFailed(f"the first hit is wrong for: {', '.join(wrong)}")
+            wrong = [query.text for query, hits in found if not hits or not _right(query, hits[0], truths)]
+            if wrong:
+                raise DemoFailed(f"the first hit is wrong for: {', '.join(wrong)}")
     click.echo(f"          all {len(queries)} first hits are right; see {FOLDER / 'found.png'}")
 
 
