@@ -30,7 +30,7 @@ from ray import serve
 from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.serve import Application
 
-from argus_ray.catalog import broadcasts, runs, segments
+from argus_ray.catalog import broadcasts, fold, runs, segments
 from argus_ray.catalog.bell import Bell
 from argus_ray.catalog.connect import Database
 from argus_ray.errors import ArgusError, ConfigurationError, Unavailable
@@ -153,7 +153,7 @@ class Watch:
         with self.database.transaction() as tx:
             wanted = {
                 "ingest": tx.one(segments.wanted()) or upload_announced,
-                "fold": tx.one(runs.asked_for("fold")),
+                "fold": tx.one(fold.wanted()),
             }
             alive = {pool for pool in wanted if tx.maybe(runs.accepting(pool)) is not None}
             now = tx.one(runs.clock())

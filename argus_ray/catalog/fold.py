@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from argus_ray.catalog.statement import Statement
 
+ENOUGH = 20_000
+"""Vectors of a recent part from which on a fold is worth a run: until then scanning them costs 20 ms a search."""
 
-def waiting(model_number: int) -> Statement[int]:
-    """How many vectors of a model lie in the recent part."""
+
+def wanted() -> Statement[bool]:
+    """Whether any model's recent part has grown to `ENOUGH`."""
     return Statement(
-        int,
-        "select count(*) from embeddings where model_number = %(model)s and not indexed",
-        model=model_number,
+        bool,
+        """
+        select exists (
+          select from models m where %(enough)s <= (
+            select count(*) from (
+              select from embeddings e where e.model_number = m.number and not e.indexed limit %(enough)s) as counted))
+        """,
+        enough=ENOUGH,
     )
 
 

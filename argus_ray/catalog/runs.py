@@ -139,11 +139,6 @@ def accepting(pool: str, *, now: datetime | None = None) -> Statement[Run]:
     )
 
 
-def asked_for(kind: str) -> Statement[bool]:
-    """Whether a job of this kind waits for a run."""
-    return Statement(bool, "select exists (select from jobs where kind = %(kind)s and state = 'queued')", kind=kind)
-
-
 def clock() -> Statement[float]:
     """Postgres's time, in seconds since 1970: the same for everybody who asks."""
     return Statement(float, "select extract(epoch from now())::double precision")

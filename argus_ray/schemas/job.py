@@ -11,7 +11,6 @@ from argus_ray.schemas.common import Reason, Schema, Timestamp
 
 class JobKind(StrEnum):
     INGEST = "ingest"
-    FOLD = "fold"
 
 
 class JobState(StrEnum):

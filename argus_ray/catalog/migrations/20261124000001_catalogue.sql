@@ -186,7 +186,7 @@ create table runs (
 create table jobs (
   id uuid primary key default uuid_v7(),
   project_id uuid not null references projects on delete cascade,
-  kind text not null check (kind in ('ingest', 'fold')),
+  kind text not null check (kind in ('ingest')),
   state text not null default 'queued' check (state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
   video_id uuid,
   args jsonb not null default '{}',
@@ -290,7 +290,7 @@ create table models (
 );
 
 -- A partition a model, made by register_model; in it one part with an index and a recent part without, which COPY
--- fills at full speed, search scans exactly, and a fold job empties into the indexed one.
+-- fills at full speed, search scans exactly, and a run of jobs/fold.py empties into the indexed one.
 create table embeddings (
   project_id uuid not null,
   video_id uuid not null,
