@@ -76,13 +76,18 @@ def listening(url: str, *channels: LiteralString) -> Iterator[psycopg.Connection
 
 
 def pool(url: str, *, size: int = 8) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
-    """The API's connections; open it in the process's lifespan. A broken one is noticed before it is lent."""
+    """The API's connections; open it in the process's lifespan. A broken one is noticed before it is lent.
+
+    The pool gives up connecting at once, and the next request tries anew: left to itself it would double its pauses,
+    and a Postgres that comes back would not be noticed for minutes.
+    """
     return AsyncConnectionPool(
         url,
         min_size=1,
         max_size=size,
         open=False,
         timeout=5,
+        reconnect_timeout=0.1,
         kwargs={"prepare_threshold": None, "autocommit": True},
         check=AsyncConnectionPool.check_connection,
     )

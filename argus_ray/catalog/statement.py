@@ -82,7 +82,9 @@ def translated() -> Iterator[None]:
         raise InvalidRequest(f"a value is not one that is kept ({constraint})", constraint=constraint) from error
     except (pg.DataError, pg.UntranslatableCharacter, pg.ProgramLimitExceeded) as error:
         raise InvalidRequest(_ours(error) or "a value cannot be stored") from error
-    except (psycopg.OperationalError, pg.QueryCanceled) as error:
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("a text is not valid Unicode: it holds a lone surrogate") from error
+    except (psycopg.OperationalError, psycopg.InterfaceError, pg.ReadOnlySqlTransaction) as error:
         raise Unavailable("the database does not answer: try again in a moment") from error
 
 

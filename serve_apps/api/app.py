@@ -66,6 +66,7 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
                 app.state.thumbnails = Thumbnails(settings) if settings.supabase_url and settings.secret_key else None
                 app.state.siglip2 = siglip2
                 yield
+                app.state.s3.close()
         finally:
             await database.close()
 

@@ -90,7 +90,7 @@ class Guard:
 
         try:
             _check_address(scope)
-            if scope["path"].startswith("/v1/"):
+            if scope["path"].removeprefix(scope.get("root_path", "")).startswith("/v1/"):
                 request.state.caller = await _caller(request)
             body = await self._body(request, receive)
             await self.app(scope, _replayed(body, receive), watched)

@@ -7,6 +7,7 @@ repeats what was sent beyond the name of a field: inputs may be huge, secret or 
 from __future__ import annotations
 
 import html
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from argus_ray.errors import (
@@ -41,6 +42,7 @@ def problem(error: ArgusError, request: Request, *, errors: list[dict[str, str]]
     """The answer that says this error."""
     request_id = request.scope.get("state", {}).get("request_id")
     body = {
+        **error.facts,
         "type": f"/problems/{error.type}",
         "title": error.title,
         "status": error.status,
@@ -48,14 +50,15 @@ def problem(error: ArgusError, request: Request, *, errors: list[dict[str, str]]
         "instance": sayable(request.url.path),
         **({"request_id": request_id} if request_id else {}),
         **({"errors": errors} if errors else {}),
-        **{name: value for name, value in error.facts.items() if name not in {"type", "title", "status", "detail"}},
     }
     headers = {"Cache-Control": "no-store"}
     if error.status in _RETRY_AFTER_S:
         headers["Retry-After"] = str(round(error.facts.get("retry_after_s", _RETRY_AFTER_S[error.status])))
     if error.status == Unauthenticated.status:
         headers["WWW-Authenticate"] = 'Bearer realm="argus"'
-    return JSONResponse(body, error.status, headers, media_type=MEDIA_TYPE)
+    # facts may be ids, times, or text of a client's that UTF-8 cannot hold: a problem must not fail on them
+    content = json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    return Response(content, error.status, headers, MEDIA_TYPE)
 
 
 def unexpected(error: Exception, request: Request) -> Response:
@@ -84,7 +87,7 @@ def handle_problems(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = [{"pointer": _pointer(found["loc"]), "detail": sayable(found["msg"])} for found in error.errors()]
+        errors = [_field_error(found) for found in error.errors()]
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         detail = f"{first['pointer'] or 'the body'}: {first['detail']}{more}"
@@ -114,6 +117,13 @@ def sayable(text: str) -> str:
     """The text with what UTF-8 cannot hold written as escapes, cut to a length that a problem can have."""
     short = text if len(text) <= 2000 else text[:2000] + "…"
     return short.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+
+
+def _field_error(found: Any) -> dict[str, str]:
+    """One of pydantic's errors, without the value that was wrong."""
+    if found["type"] == "json_invalid":
+        return {"pointer": "", "detail": f"not valid JSON, at character {found['loc'][-1]}"}
+    return {"pointer": _pointer(found["loc"]), "detail": sayable(found["msg"])}
 
 
 def _pointer(location: tuple[int | str, ...]) -> str:

@@ -493,3 +493,33 @@ def test_it_is_ready_when_database_store_and_model_answer(place):
 
     assert ready.status_code == 200
     assert ready.json() == {"ready": True, "missing": [], "model": {"model_id": "drawn"}}
+
+
+def test_connections_that_are_cut_are_503_at_worst_and_come_back(place, ada):
+    def cut() -> None:
+        place.sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where usename = 'argus_api' and datname = current_database()"
+        )
+
+    statuses: set[int] = set()
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            asked = [threads.submit(ada.get, "/v1/me") for _ in range(8)]
+            cut()
+            statuses |= {answer.result().status_code for answer in asked}
+
+    assert statuses <= {200, 503}
+    assert ada.get("/v1/me").status_code == 200
+
+
+def test_a_database_that_was_away_is_found_again_at_once(place, ada):
+    login = "alter role argus_api {}"
+    place.sql(login.format("nologin"))
+    place.sql("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'argus_api'")
+    assert ada.get("/v1/me").status_code == 503
+    assert ada.get("/v1/me").status_code == 503
+
+    place.sql(login.format("login"))
+
+    assert ada.get("/v1/me").status_code == 200

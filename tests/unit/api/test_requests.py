@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID
 
 import httpx
 import pytest
+from fastapi.requests import Request
 
-from argus_ray.errors import ArgusError
+from argus_ray.errors import ArgusError, Conflict
 from argus_ray.settings import Settings
 from serve_apps.api.app import create_app
 from serve_apps.api.problems import kinds
+from serve_apps.api.problems import problem as as_problem
 from tests.people import TestIssuer, serving
 
 PROJECT = "01890000-0000-7000-8000-000000000000"
@@ -277,6 +282,33 @@ def test_the_docs_need_nothing_from_elsewhere(api):
     assert "POST /v1/projects" in page.text
     assert "http://" not in page.text
     assert "https://" not in page.text
+
+
+def test_what_is_wrong_with_json_is_said_by_its_place(api):
+    answer = api.post("/v1/projects", content=b'{"name": secret}', headers={"Content-Type": "application/json"})
+
+    assert problem(answer, 422, "invalid-request")["errors"] == [
+        {"pointer": "", "detail": "not valid JSON, at character 9"}
+    ]
+
+
+def test_a_problem_says_its_facts_whatever_they_are():
+    request = Request({"type": "http", "method": "GET", "path": "/x", "query_string": b"", "headers": []})
+    facts = {"id": UUID(PROJECT), "at": datetime(2026, 1, 1, tzinfo=UTC), "text": "\ud800", "status": "theirs"}
+
+    said = json.loads(as_problem(Conflict("it is so", **facts), request).body)
+
+    assert (said["id"], said["at"], said["status"]) == (PROJECT, "2026-01-01 00:00:00+00:00", 409)
+
+
+def test_the_log_has_the_path_and_neither_credential_nor_query(api, people, caplog):
+    caplog.set_level(logging.INFO, logger="argus")
+    token = people.token("ada@example.com")
+    httpx.get(f"{api.base_url}/v1/projects?cursor=what-she-looks-for", headers={"Authorization": f"Bearer {token}"})
+
+    assert "GET /v1/projects 422" in caplog.text
+    for secret in (token, token.rsplit(".", 1)[1], "what-she-looks-for"):
+        assert secret not in caplog.text
 
 
 def test_a_mistake_of_ours_is_a_500_that_says_nothing_but_its_id(api, people, caplog):
