@@ -72,7 +72,10 @@ def open_container(file: BinaryIO) -> Iterator[InputContainer]:
     av.logging.set_level(av.logging.PANIC)  # a hostile file writes megabytes; what matters is raised
     try:
         container: InputContainer = av.open(
-            _Bytes(file), buffer_size=_BUFFER_BYTES, container_options={"protocol_whitelist": "none"}
+            _Bytes(file),
+            buffer_size=_BUFFER_BYTES,
+            container_options={"protocol_whitelist": "none"},
+            metadata_errors="replace",
         )
     except FFmpegError as error:
         raise _why_unreadable(file, error) from error

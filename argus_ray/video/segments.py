@@ -150,7 +150,8 @@ class _Planner:
             return (Run(seek_pts=None, stop_pts=None, wanted_us=None if self.choice.is_all else _ints(self.wanted_us)),)
         if self.choice.is_all:
             stop = None if is_last else self._pts(int(self.place[first:end].max()))
-            return (Run(seek_pts=self._seek(int(self.keyframe[first:end].min())), stop_pts=stop),)
+            keyframe = int(self.keyframe[first:end].min()) if first else 0  # whatever a damaged beginning still holds
+            return (Run(seek_pts=self._seek(keyframe), stop_pts=stop),)
         keys = np.flatnonzero(self.index.is_key)
         runs: list[Run] = []
         previous = -2
