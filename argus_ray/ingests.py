@@ -30,7 +30,7 @@ async def reingest(tx: AsyncTx, video_id: UUID, asked: Reingest) -> Job:
     if video.state is VideoState.AWAITING_UPLOAD:
         raise Conflict("the video's bytes have not arrived: complete its upload first", state=video.state)
     if await tx.maybe(videos.take_again(video_id, asked.sampling)) is None:
-        active = await tx.one(jobs.active_of_video(video_id))
+        active = await tx.one(jobs.active_of_video(video.project_id, video_id))
         raise Conflict(
             f"the video is being ingested by job {active.id}: wait for it, or cancel it", job_id=str(active.id)
         )

@@ -127,7 +127,7 @@ async def complete(tx: AsyncTx, s3: S3, video_id: UUID, said: CompleteUpload) ->
     """
     video = await to_change(tx, videos.lock(video_id), videos.get(video_id))
     if video.state is not VideoState.AWAITING_UPLOAD:
-        return await tx.one(jobs.first_of_video(video_id))
+        return await tx.one(jobs.first_of_video(video.project_id, video_id))
     upload = await tx.one(rows.open_of_video(video_id))
     _require_open(upload)
     whole = s3.at(_key(upload))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from psycopg.rows import dict_row
 
 from argus_ray.catalog.connect import Database
 from argus_ray.catalog.migrate import migrate
+from argus_ray.catalog.statement import Statement
 from argus_ray.local.postgres import Postgres, set_login, url
 from argus_ray.local.seaweedfs import SeaweedFS
 from argus_ray.s3 import S3
@@ -53,6 +55,20 @@ class Library:
     def sql(self, query: str, *values: Any) -> list[dict[str, Any]]:
         cursor = self.owner.execute(query.encode(), values)
         return cursor.fetchall() if cursor.description else []
+
+    def explain(self, user_id: str, statement: Statement[Any]) -> list[dict[str, Any]]:
+        """The nodes of the plan by which a person's statement runs, with what they read."""
+        claims = json.dumps({"role": "authenticated", "sub": user_id})
+        with self.owner.transaction():
+            self.owner.execute("set local role authenticated")
+            self.owner.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+            text = f"explain (analyze, format json) {statement.sql}".encode()
+            (row,) = self.owner.execute(text, statement.params).fetchall()
+        nodes, waiting = [], [row["QUERY PLAN"][0]["Plan"]]
+        while waiting:
+            nodes.append(waiting.pop())
+            waiting += nodes[-1].get("Plans", [])
+        return nodes
 
     def bring(self, client: httpx.Client, project_id: UUID, body: bytes | None = None, **new: Any) -> dict[str, Any]:
         """A video that was announced, sent and completed; its ingest's job."""

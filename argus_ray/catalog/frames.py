@@ -45,20 +45,28 @@ class FrameRow:
 
 
 def page(
-    video_id: UUID, *, from_us: int | None = None, to_us: int | None = None, after: int | None, rows: int
+    project_id: UUID,
+    video_id: UUID,
+    *,
+    from_us: int | None = None,
+    to_us: int | None = None,
+    after: int | None,
+    rows: int,
 ) -> Statement[FrameRow]:
     """The frames of a ready video by time, `to_us` not included; those of another are not shown."""
     return Statement(
         FrameRow,
         """
-        select f.id, f.project_id, f.video_id, f.pts_us, f.width, f.height, f.why
-        from videos v join frames f on f.project_id = v.project_id and f.video_id = v.id
-        where v.id = %(video_id)s and v.state = 'ready'
-          and (%(from_us)s::bigint is null or f.pts_us >= %(from_us)s)
-          and (%(to_us)s::bigint is null or f.pts_us < %(to_us)s)
-          and (%(after)s::bigint is null or f.pts_us > %(after)s)
-        order by f.pts_us limit %(rows)s
+        select id, project_id, video_id, pts_us, width, height, why from frames
+        where project_id = %(project_id)s and video_id = %(video_id)s
+          and exists (select from videos v
+                      where v.project_id = %(project_id)s and v.id = %(video_id)s and v.state = 'ready')
+          and (%(from_us)s::bigint is null or pts_us >= %(from_us)s)
+          and (%(to_us)s::bigint is null or pts_us < %(to_us)s)
+          and (%(after)s::bigint is null or pts_us > %(after)s)
+        order by pts_us limit %(rows)s
         """,
+        project_id=project_id,
         video_id=video_id,
         from_us=from_us,
         to_us=to_us,

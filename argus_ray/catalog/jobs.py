@@ -50,24 +50,31 @@ def lock(job_id: UUID) -> Statement[Job]:
     )
 
 
-def first_of_video(video_id: UUID) -> Statement[Job]:
+def first_of_video(project_id: UUID, video_id: UUID) -> Statement[Job]:
     """The ingest that the upload's end asked for."""
     return Statement(
         Job,
-        f"select {COLUMNS} from jobs where video_id = %(id)s and kind = 'ingest' order by created_at, id limit 1",
-        id=video_id,
+        f"""
+        select {COLUMNS} from jobs
+        where project_id = %(project_id)s and video_id = %(video_id)s and kind = 'ingest'
+        order by created_at, id limit 1
+        """,
+        project_id=project_id,
+        video_id=video_id,
     )
 
 
-def active_of_video(video_id: UUID) -> Statement[Job]:
+def active_of_video(project_id: UUID, video_id: UUID) -> Statement[Job]:
     """The ingest that is queued or running, if there is one."""
     return Statement(
         Job,
         f"""
         select {COLUMNS} from jobs
-        where video_id = %(id)s and kind = 'ingest' and state in ('queued', 'running')
+        where project_id = %(project_id)s and video_id = %(video_id)s and kind = 'ingest'
+          and state in ('queued', 'running')
         """,
-        id=video_id,
+        project_id=project_id,
+        video_id=video_id,
     )
 
 

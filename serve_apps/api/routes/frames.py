@@ -32,9 +32,9 @@ async def list_frames(
     to_us: Annotated[int | None, Microseconds] = None,
 ) -> Page[Frame]:
     """The frames of a ready video by their times, from `from_us` to before `to_us`. Others have none to show."""
-    await tx.one(videos.get(video_id))
-    rows = await tx.all(frames.page(video_id, from_us=from_us, to_us=to_us, after=page.after, rows=page.rows))
-    found = page.page(rows, lambda row: row.pts_us)
+    video = await tx.one(videos.get(video_id))
+    rows = frames.page(video.project_id, video_id, from_us=from_us, to_us=to_us, after=page.after, rows=page.rows)
+    found = page.page(await tx.all(rows), lambda row: row.pts_us)
     items = [_shown(row, s3, settings.url_expires_s) for row in found.items]
     return Page[Frame](items=items, next_cursor=found.next_cursor)
 

@@ -20,7 +20,7 @@ from serve_apps.api.dependencies import Caller, NewestFirst, ProjectId, UserTx, 
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
 
-FIRST_LOOK_S, LONGEST_PAUSE_S = 0.1, 1.0
+FIRST_LOOK_S, LONGEST_PAUSE_S = 0.1, 0.5
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=Route, responses=documented(401))
 
