@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from argus_ray.cli.output import json_option
-from argus_ray.settings import Settings
+from argus_ray.cli.output import json_option, show_json
+from argus_ray.cli.stack import read_settings
 
 
 @click.group()
@@ -24,6 +24,9 @@ def register_model(uri: str | None, *, as_json: bool) -> None:
     """
     from argus_ray import weights
 
-    settings = Settings()
+    settings = read_settings()
     model = weights.register(settings, uri or settings.siglip2_model)
-    click.echo(model.model_dump_json() if as_json else model.id)
+    if as_json:
+        show_json(model.model_dump(mode="json"))
+    else:
+        click.echo(model.id)

@@ -1,24 +1,36 @@
 """How commands print and end: results to stdout, one a line, everything else to stderr; exit codes for scripts.
 
-0 done; 1 the work itself failed; 2 wrong use; 3 not signed in, or not allowed; 4 not found; 5 the request was refused;
-6 Argus or a part of it does not answer; 130 interrupted.
+What people have named is printed without what would move a cursor or change a colour in somebody's terminal.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
-from pydantic import BaseModel
-from rich.console import Console
-from rich.table import Table
 
 from argus_ray.errors import ArgusError
 
-FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, REFUSED, NOT_ANSWERING, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, REFUSED, NOT_ANSWERING, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 4, 5, 6, 130, 141
+
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    the work itself failed, or was declined
+  2    wrong use: an option, an argument, or input that is missing
+  3    not signed in, or not allowed
+  4    there is no such thing, or it is not yours
+  5    the request was refused; the message says why
+  6    Argus or a part of it does not answer, or is too busy
+  130  interrupted
+  141  whoever read the output has gone
+"""
 
 _BY_STATUS = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND, 429: NOT_ANSWERING, 503: NOT_ANSWERING}
 
@@ -36,14 +48,11 @@ def show(rows: Iterable[BaseModel], columns: Sequence[str], *, as_json: bool) ->
     """Rows as JSON lines; as a table on a terminal; elsewhere as lines of tab-separated columns."""
     if as_json:
         for row in rows:
-            click.echo(row.model_dump_json())
+            show_json(row.model_dump(mode="json"))
         return
     lines = ([_cell(getattr(row, column)) for column in columns] for row in rows)
     if sys.stdout.isatty():
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-        for line in lines:
-            table.add_row(*line)
-        Console().print(table)
+        _show_table(columns, list(lines))
     else:
         for line in lines:
             click.echo("\t".join(line))
@@ -52,11 +61,58 @@ def show(rows: Iterable[BaseModel], columns: Sequence[str], *, as_json: bool) ->
 def show_one(row: BaseModel, *, as_json: bool) -> None:
     """One thing, a field a line."""
     if as_json:
-        click.echo(row.model_dump_json())
+        show_json(row.model_dump(mode="json"))
         return
     for name, value in row.model_dump(mode="json", exclude_none=True).items():
         if value not in ({}, []):
             click.echo(f"{name}: {_cell(value)}")
+
+
+def show_json(value: Any) -> None:
+    """One line of JSON. In ASCII, so that it is the same for every terminal and locale."""
+    click.echo(json.dumps(value))
+
+
+def complain(text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"argus: {plain(text)}", err=True)
+
+
+def plain(text: str) -> str:
+    """The text on one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else "�" for c in " ".join(text.split("\n")))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before what cannot be undone. Ends the command when the answer is no, or when there is nobody to ask."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is nobody to ask here: give --yes if you are sure")
+    if not click.confirm(plain(question), err=True):
+        raise click.exceptions.Exit(FAILED)
+
+
+def invalid(error: ValidationError) -> click.UsageError:
+    """What is wrong with input that a schema refuses, in a sentence."""
+    wrong = []
+    for one in error.errors(include_url=False):
+        place = ".".join(str(step) for step in one["loc"])
+        said = one["msg"].removeprefix("Value error, ")
+        wrong.append(f"{place}: {said}" if place else said)
+    return click.UsageError(plain("; ".join(wrong)))
+
+
+def _show_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Columns side by side, as wide as they must be: an id that is cut is of no use."""
+    from rich.cells import cell_len
+
+    table = [list(columns), *map(list, lines)]
+    widths = [max(cell_len(cell) for cell in column) for column in zip(*table, strict=True)]
+    for number, cells in enumerate(table):
+        padded = (cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True))
+        line = "  ".join(padded).rstrip()
+        click.secho(line, bold=True) if number == 0 else click.echo(line)
 
 
 def _cell(value: Any) -> str:
@@ -66,21 +122,4 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, (dict, list)):
         value = json.dumps(value, ensure_ascii=False)
-    # a name must not move the cursor or start a new line in somebody's terminal
-    return "".join(c if c.isprintable() else "�" for c in str(value))
-
-
-def guarded(command: Callable[[], Any]) -> int:
-    """Run a command; its exit code. An error is one sentence on stderr."""
-    try:
-        code = command()
-    except ArgusError as error:
-        click.echo(f"argus: {error.detail}", err=True)
-        return exit_code(error)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("argus: interrupted", err=True)
-        return INTERRUPTED
-    return code if isinstance(code, int) else 0
+    return plain(str(value))

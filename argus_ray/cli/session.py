@@ -1,53 +1,29 @@
-"""Which Argus the command speaks to, and as whom: an API key, or the person who signed in.
+"""The session that `argus login` keeps in `~/.config/argus/credentials.json`, readable by its owner alone.
 
-In order: `--url` and `--api-key` (or ARGUS_URL and ARGUS_API_KEY), then what `argus login` kept in
-`~/.config/argus/credentials.json`, readable by its owner alone.
+A refresh token is good once: a lock beside the file lets one command at a time renew the session, and the others take
+what it has written.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import fcntl
 import os
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from argus_ray.client import Client, Credentials, SessionAuth
-from argus_ray.errors import ConfigurationError, Unauthenticated, Unavailable
+from argus_ray.client import Credentials, renewed
+from argus_ray.errors import ConfigurationError, Unauthenticated
 
 
 class SignedIn(BaseModel):
-    """What `argus login` keeps."""
+    """What the file holds."""
 
     url: str
     credentials: Credentials
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """What was given on the command line or in the environment."""
-
-    url: str | None
-    api_key: str | None
-
-    def client(self) -> Client:
-        """A client that is signed in. Raises Unauthenticated, saying how to sign in."""
-        if self.api_key:
-            if not self.url:
-                raise ConfigurationError("an API key needs the address of its Argus: give --url, or set ARGUS_URL")
-            return Client(self.url, self.api_key)
-        kept = load()
-        if kept is None or (self.url and self.url.rstrip("/") != kept.url):
-            raise Unauthenticated(
-                f"not signed in{f' at {self.url}' if self.url else ''}: run `argus login`, or set ARGUS_API_KEY"
-            )
-
-        def refreshed(credentials: Credentials) -> None:
-            save(SignedIn(url=kept.url, credentials=credentials))
-
-        return Client(kept.url, SessionAuth(kept.credentials, refreshed))
 
 
 def path() -> Path:
@@ -56,35 +32,68 @@ def path() -> Path:
 
 
 def load() -> SignedIn | None:
+    """Who is signed in. Raises Unauthenticated when the file cannot be read or is damaged."""
     file = path()
-    return SignedIn.model_validate_json(file.read_text()) if file.is_file() else None
+    try:
+        return SignedIn.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unauthenticated(f"{file} cannot be read ({error.strerror}): mend it, or set ARGUS_API_KEY") from error
+    except ValidationError:
+        raise Unauthenticated(f"{file} is damaged: run `argus login` again, which replaces it") from None
 
 
 def save(signed_in: SignedIn) -> None:
-    """Written beside and renamed, so that two commands at once never leave half a file."""
+    """Written beside and renamed, so that nobody ever reads half a file. Raises ConfigurationError."""
     file = path()
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = file.with_suffix(f".{os.getpid()}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(signed_in.model_dump_json(indent=2))
-    beside.replace(file)
-
-
-def forget() -> bool:
-    """Whether somebody was signed in."""
-    file = path()
-    if not file.is_file():
-        return False
-    file.unlink()
-    return True
-
-
-def auth_of(url: str) -> tuple[str, str]:
-    """The Supabase URL and publishable key that an Argus says to sign in with."""
     try:
-        answer = httpx.get(f"{url}/sign-in", timeout=10).raise_for_status().json()
-        return answer["supabase_url"], answer["publishable_key"]
-    except httpx.HTTPError as error:
-        raise Unavailable(f"no Argus answers at {url}: {error}") from error
-    except (json.JSONDecodeError, KeyError) as error:
-        raise Unavailable(f"what answers at {url} is not Argus: check the address") from error
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".credentials-", delete=False) as beside:  # 0600
+            beside.write(signed_in.model_dump_json(indent=2))
+            beside.flush()
+            os.fsync(beside.fileno())
+        Path(beside.name).replace(file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the session cannot be kept in {file}: {error.strerror}: set XDG_CONFIG_HOME"
+        ) from error
+
+
+def renew(old: Credentials) -> Credentials:
+    """New credentials, kept in the file; another command's, if it was faster. Raises Unauthenticated."""
+    with _locked():
+        kept = load()
+        if kept is None:
+            raise Unauthenticated("signed out meanwhile: run `argus login`")
+        if (kept.credentials.supabase_url, kept.credentials.email) != (old.supabase_url, old.email):
+            return renewed(old)  # somebody else has signed in here meanwhile: theirs is theirs
+        if kept.credentials.refresh_token != old.refresh_token:
+            return kept.credentials
+        fresh = renewed(old)
+        save(SignedIn(url=kept.url, credentials=fresh))
+        return fresh
+
+
+def forget() -> SignedIn | None:
+    """Remove the file; who was signed in, if that can still be read."""
+    with _locked():
+        try:
+            kept = load()
+        except Unauthenticated:
+            kept = None
+        path().unlink(missing_ok=True)
+    return kept
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    file = path().with_suffix(".lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = file.open("w")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}: set XDG_CONFIG_HOME") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file lets go of it
+        yield

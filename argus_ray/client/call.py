@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from argus_ray import errors
-from argus_ray.errors import ArgusError, Unavailable
+from argus_ray.errors import ArgusError, TooManyRequests, Unavailable
 from argus_ray.schemas.common import Page
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=BaseModel)
 
-RETRIED_STATUSES = frozenset({429, 502, 503, 504})
 SAFE_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+MEMBERS = frozenset({"type", "title", "status", "detail", "instance"})
+"""What every problem has; its other members are facts."""
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """`answer` is the type of the body, None for an empty one. `idempotency_key` makes a POST safe to repeat."""
+    """`answer` is the type of the body, None for an empty one.
+
+    A POST is repeatable by its `idempotency_key`, or because it `reads` and changes nothing.
+    """
 
     method: str
     path: str
     answer: TypeAdapter[T]
     params: Mapping[str, Any] = field(default_factory=dict)
-    json: Any = None
+    json: BaseModel | None = None
     if_match: int | None = None
     idempotency_key: str | None = None
+    reads: bool = False
     timeout_s: float | None = None
+    tries: int = 5
 
     @property
     def repeatable(self) -> bool:
         """Whether sending it twice does what sending it once does."""
-        return self.method in SAFE_METHODS or self.idempotency_key is not None
+        return self.method in SAFE_METHODS or self.reads or self.idempotency_key is not None
 
     def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
         headers = {}
@@ -44,21 +49,28 @@ class Call(Generic[T]):
             headers["If-Match"] = f'"{self.if_match}"'
         if self.idempotency_key is not None:
             headers["Idempotency-Key"] = self.idempotency_key
-        body = self.json.model_dump(mode="json", exclude_unset=True) if isinstance(self.json, BaseModel) else self.json
         return client.build_request(
             self.method,
             self.path,
             params={name: value for name, value in self.params.items() if value is not None},
-            json=body,
+            json=self.json.model_dump(mode="json", exclude_unset=True) if self.json is not None else None,
             headers=headers,
             timeout=self.timeout_s if self.timeout_s is not None else httpx.USE_CLIENT_DEFAULT,
         )
 
     def read(self, response: httpx.Response) -> T:
-        """The answer. Raises the error that the API's problem names."""
-        if response.is_error:
+        """The answer. Raises the error that the API's problem names, Unavailable for what no Argus answers."""
+        if not response.is_success:
             raise problem(response)
-        return self.answer.validate_json(response.content) if response.content else self.answer.validate_python(None)
+        try:
+            return (
+                self.answer.validate_json(response.content) if response.content else self.answer.validate_python(None)
+            )
+        except ValidationError as error:
+            raise Unavailable(
+                f"{_server(response)} answers, and not as this version of Argus does: check the address and the versions",
+                status=response.status_code,
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -67,34 +79,44 @@ class Pages(Generic[Row]):
 
     first: Call[Page[Row]]
 
-    def after(self, cursor: str) -> Call[Page[Row]]:
-        return replace(self.first, params={**self.first.params, "cursor": cursor})
-
-
-_BY_TYPE = {
-    kind.type: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ArgusError)
-}
+    def after(self, page: Page[Row]) -> Call[Page[Row]] | None:
+        """The call for what follows a page; None after the last one."""
+        if page.next_cursor is None:
+            return None
+        return replace(self.first, params={**self.first.params, "cursor": page.next_cursor})
 
 
 def problem(response: httpx.Response) -> ArgusError:
     """The error that an RFC 9457 answer names, or one for what answered instead of Argus."""
+    status = response.status_code
     try:
         said = response.json()
-        kind = _BY_TYPE.get(str(said["type"]).rsplit("/", 1)[-1], ArgusError)
-        detail = str(said["detail"])
+        name, detail = str(said["type"]).rsplit("/", 1)[-1], str(said["detail"])
     except (ValueError, KeyError, TypeError):
-        return Unavailable(
-            f"{response.url.host} answered {response.status_code} and not as Argus does: check the address"
-        )
-    fields = "; ".join(f"{error.get('pointer', '')}: {error.get('detail', '')}" for error in said.get("errors") or [])
-    error = kind(
-        f"{detail} ({fields})" if fields else detail, request_id=said.get("request_id"), status=response.status_code
-    )
-    error.facts |= {"errors": said["errors"]} if said.get("errors") else {}
+        if status == httpx.codes.TOO_MANY_REQUESTS:  # Serve's proxy says so in plain text
+            return TooManyRequests(f"{_server(response)} has more to do than it can: try again a little later")
+        return Unavailable(f"{_server(response)} answered {status} and not as Argus does: check the address")
+    kind = next((kind for kind in _kinds(ArgusError) if kind.type == name), None) or _of_status(status)
+    found = said.get("errors")
+    fields = [f"{one.get('pointer', '')}: {one.get('detail', '')}" for one in found] if isinstance(found, list) else []
+    if len(fields) > 1:  # the detail names the first
+        detail = f"{detail} ({'; '.join(fields)})"
+    error = kind(detail, status=status)
+    error.facts |= {name: value for name, value in said.items() if name not in MEMBERS}
     return error
 
 
-def wait_before_retry(response: httpx.Response | None, attempt: int) -> float:
-    """Seconds: what the server asks for, else doubling from half a second to eight."""
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return min(float(asked), 60.0) if asked.isdigit() else min(8.0, 0.5 * 2**attempt)
+def _kinds(base: type[ArgusError]) -> Iterator[type[ArgusError]]:
+    yield base
+    for kind in base.__subclasses__():
+        yield from _kinds(kind)
+
+
+def _of_status(status: int) -> type[ArgusError]:
+    """For a problem that a newer server names and this client does not know."""
+    return next((kind for kind in _kinds(ArgusError) if kind.status == status), ArgusError)
+
+
+def _server(response: httpx.Response) -> str:
+    url = response.url
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"

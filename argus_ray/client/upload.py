@@ -1,235 +1,282 @@
-"""Sending one file: announced, its bytes put straight to S3 in parallel, completed.
+"""Sending one file: announced, its bytes put straight to S3, completed.
 
-What is known of an unfinished upload is kept in the user's cache folder under the file's path, size and time of change,
-so that the same call after an interruption sends only the parts that have not arrived.
+It is written as steps: a generator that yields calls to the API, and functions that block (they hash, send, wait). The
+synchronous and the asynchronous client run them, each in its way.
+
+The id of an unfinished upload is kept in the user's cache folder, under a name made of the project, the file with its
+size and time of change, and how it is to be sampled: the same call after an interruption, or after the process was
+killed, asks S3 what has arrived and sends the rest.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import mimetypes
 import os
+import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-import httpx
 from pydantic import BaseModel
 
 from argus_ray.client import calls
-from argus_ray.client.call import RETRIED_STATUSES, Call, Pages, wait_before_retry
-from argus_ray.errors import Conflict, InvalidRequest, NotFound, Unavailable, UploadExpired
-from argus_ray.schemas.video import SamplingPolicy, Upload, Video, VideoCreate
+from argus_ray.client.call import Call, Pages
+from argus_ray.client.pieces import Address, Meter, Piece, Progress, Round, Sender, Stopped, sender
+from argus_ray.client.transport import pause_s
+from argus_ray.errors import Conflict, InvalidRequest, NotFound, UploadExpired, UploadIncomplete, UploadMismatch
+from argus_ray.schemas.common import Page
+from argus_ray.schemas.video import Part, SamplingPolicy, Upload, UploadedPart, Video, VideoCreate, VideoCreated
 
-Progress = Callable[[int, int], None]
 T = TypeVar("T")
 Row = TypeVar("Row", bound=BaseModel)
+Steps = Generator[Call[Any] | Callable[[], Any], Any, T]
+"""Work of several steps: what is yielded is sent or called, and its answer sent back or its error thrown in."""
 
-PARALLEL = 4
-ATTEMPTS = 6
-READ_BYTES = 256 * 1024
-URLS_AT_ONCE = 200
-
-
-class Send(Protocol):
-    """Runs one call and waits for its answer."""
-
-    def __call__(self, call: Call[T], /) -> T: ...
-
-
-class _Expired(Exception):
-    """S3 refused a presigned URL: a fresh one may do."""
-
-
-class _Meter:
-    """Bytes sent so far, told from several threads."""
-
-    def __init__(self, size_bytes: int, progress: Progress | None) -> None:
-        self.size_bytes = size_bytes
-        self.sent_bytes = 0
-        self._progress = progress
-        self._lock = threading.Lock()
-
-    def add(self, count: int) -> None:
-        with self._lock:
-            self.sent_bytes += count
-            if self._progress is not None:
-                self._progress(self.sent_bytes, self.size_bytes)
+AT_ONCE = 32
+"""Pieces of one round: few enough that their URLs are young when they are used."""
+FRUITLESS = 8
+"""Rounds in a row, some 30 s, in which nothing arrived, before S3 counts as gone."""
+HASHED_BYTES = 2**20
+LONGEST_NAME = 200
+FORGOTTEN_S = 7 * 24 * 3600
 
 
 def upload(
-    send: Send,
     project_id: UUID | str,
     path: Path,
     *,
-    sampling: SamplingPolicy | None = None,
-    metadata: dict[str, Any] | None = None,
-    progress: Progress | None = None,
-) -> Video:
-    """Upload one file and complete it; the video. Raises InvalidRequest for a file that is empty or missing, and
-    Conflict when the file changed meanwhile.
+    sampling: SamplingPolicy | None,
+    metadata: dict[str, Any] | None,
+    progress: Progress | None,
+    stop: threading.Event,
+) -> Steps[Video]:
+    """The steps that upload one file; the video. Setting `stop` ends what blocks.
+
+    Raises InvalidRequest for a file that is empty or cannot be read, Conflict when it changes meanwhile.
     """
-    if not path.is_file() or (size_bytes := path.stat().st_size) == 0:
-        raise InvalidRequest(f"{path} is empty or not a file: nothing was uploaded", path=str(path))
-    meter = _Meter(size_bytes, progress)
-    memory = _memory(project_id, path)
-    begun = _begun(send, memory)
+    seen = _look(path)
+    meter = Meter(seen.size_bytes, progress)
+    memory = _memory(project_id, path, seen, sampling, metadata)
+    begun: Upload | None = yield from _begun(memory)
+    resumed = begun is not None
     if begun is None:
+        sha256: str = yield partial(_sha256, path, stop)
         new = VideoCreate(
-            filename=path.name[-200:],
-            size_bytes=size_bytes,
+            filename=_name(path),
+            size_bytes=seen.size_bytes,
             content_type=mimetypes.guess_type(path.name)[0],
-            sha256=_sha256(path),
+            sha256=sha256,
             sampling=sampling,
             metadata=metadata,
         )
-        created = send(calls.Videos.create(project_id, new))
+        created: VideoCreated = yield calls.Videos.create(project_id, new)
         if created.upload is None:  # the project has these bytes already
+            meter.finish()
             return created.video
         begun = created.upload
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        memory.write_text(begun.model_dump_json())
-    with httpx.Client(timeout=httpx.Timeout(60, pool=None)) as s3:
-        if begun.kind == "put":
-            _put_whole(s3, path, begun, meter)
-        else:
-            _put_parts(send, s3, path, begun, meter)
-    if path.stat().st_size != size_bytes:
-        raise Conflict(f"{path} changed while it was being uploaded: upload it again", path=str(path))
-    send(calls.Videos.complete(begun.video_id))
-    memory.unlink(missing_ok=True)
-    return send(calls.Videos.get(begun.video_id))
-
-
-def _memory(project_id: UUID | str, path: Path) -> Path:
-    facts = path.stat()
-    key = hashlib.sha256(f"{project_id} {path.resolve()} {facts.st_size} {facts.st_mtime_ns}".encode()).hexdigest()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "argus" / "uploads" / f"{key[:32]}.json"
-
-
-def _begun(send: Send, memory: Path) -> Upload | None:
-    """The multipart upload that an earlier call began, if the server still knows it. A single PUT begins anew."""
-    if not memory.is_file():
-        return None
-    begun = Upload.model_validate_json(memory.read_text())
-    if begun.kind == "multipart":
-        try:
-            send(calls.Uploads.arrived(begun.id).first)
-        except (NotFound, UploadExpired, Conflict):
-            pass
-        else:
-            return begun
-    memory.unlink()
-    return None
-
-
-def _put_whole(s3: httpx.Client, path: Path, begun: Upload, meter: _Meter) -> None:
-    assert begun.url is not None
+        _keep(memory, begun.id)
+    s3 = sender(path, meter, stop)
     try:
-        _put(s3, begun.url, path, 0, meter.size_bytes, meter, begun.headers)
-    except _Expired as error:
-        raise UploadExpired(f"the URL for {path.name} has expired: upload it again", path=str(path)) from error
+        yield from _send_all(begun, resumed, seen.size_bytes, s3)
+    except (Conflict, InvalidRequest) as error:
+        yield from _give_up_if_changed(path, seen, begun, memory)
+        raise type(error)(f"{path.name!r} was not uploaded: {error.detail}", **error.facts) from error
+    except UploadExpired as error:
+        _forget(memory)
+        raise UploadExpired(f"the upload of {path.name!r} has expired: upload it again") from error
+    finally:
+        s3.http.close()
+    yield from _give_up_if_changed(path, seen, begun, memory)
+    yield calls.Videos.complete(begun.video_id)
+    _forget(memory)
+    meter.finish()
+    video: Video = yield calls.Videos.get(begun.video_id)
+    return video
 
 
-def _put_parts(send: Send, s3: httpx.Client, path: Path, begun: Upload, meter: _Meter) -> None:
-    assert begun.part_size_bytes is not None
-    assert begun.part_count is not None
-    arrived = {part.number: part.size_bytes for part in _walk(send, calls.Uploads.arrived(begun.id))}
-    meter.add(sum(arrived.values()))
-    missing = [number for number in range(1, begun.part_count + 1) if number not in arrived]
-    known = {part.number: part.url for part in begun.parts or []}
-
-    def put(number: int) -> None:
-        offset = (number - 1) * (begun.part_size_bytes or 0)
-        length = min(begun.part_size_bytes or 0, meter.size_bytes - offset)
-        url = known[number]
-        try:
-            _put(s3, url, path, offset, length, meter, {})
-        except _Expired:
-            fresh = send(calls.Uploads.fresh_parts(begun.id, [number])).items[0].url
-            _put(s3, fresh, path, offset, length, meter, {})
-
-    with ThreadPoolExecutor(PARALLEL) as threads:
-        for start in range(0, len(missing), URLS_AT_ONCE):
-            numbers = missing[start : start + URLS_AT_ONCE]
-            unknown = [number for number in numbers if number not in known]
-            if unknown:
-                known |= {part.number: part.url for part in send(calls.Uploads.fresh_parts(begun.id, unknown)).items}
-            for done in [threads.submit(put, number) for number in numbers]:
-                done.result()
+# -- the file ------------------------------------------------------------------------------------
 
 
-def _put(
-    s3: httpx.Client, url: str, path: Path, offset: int, length: int, meter: _Meter, headers: dict[str, str]
-) -> None:
-    """PUT a range of the file. Retries what may heal; raises _Expired, or what S3 said."""
-    for attempt in range(ATTEMPTS):
-        counted = _Counted(path, offset, length, meter)
-        response = None
-        try:
-            response = s3.put(url, content=iter(counted), headers={**headers, "Content-Length": str(length)})
-        except httpx.TransportError as error:
-            if attempt == ATTEMPTS - 1:
-                raise Unavailable(
-                    f"sending {path.name} failed: {error}: try again, it goes on where it stopped"
-                ) from error
-        else:
-            if response.is_success:
-                return
-            if response.status_code == httpx.codes.FORBIDDEN:
-                counted.take_back()
-                raise _Expired(response.text[:500])
-            if (
-                response.status_code not in RETRIED_STATUSES
-                and response.status_code != httpx.codes.INTERNAL_SERVER_ERROR
-            ):
-                raise InvalidRequest(
-                    f"S3 refused the bytes of {path.name} ({response.status_code}): {response.text[:300]}"
-                )
-            if attempt == ATTEMPTS - 1:
-                raise Unavailable(
-                    f"S3 answered {response.status_code} for {path.name}: try again, it goes on where it stopped"
-                )
-        counted.take_back()
-        time.sleep(wait_before_retry(response, attempt))
+@dataclass(frozen=True)
+class Seen:
+    """What tells whether a file is still the same."""
+
+    size_bytes: int
+    mtime_ns: int
 
 
-class _Counted:
-    """A range of a file as an iterable of blocks; what was told of a failed try can be taken back."""
-
-    def __init__(self, path: Path, offset: int, length: int, meter: _Meter) -> None:
-        self.path, self.offset, self.length, self.meter = path, offset, length, meter
-        self.told = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            left = self.length
-            while left and (block := file.read(min(READ_BYTES, left))):
-                left -= len(block)
-                yield block
-                self.told += len(block)
-                self.meter.add(len(block))
-
-    def take_back(self) -> None:
-        self.meter.add(-self.told)
+def _look(path: Path) -> Seen:
+    """Raises InvalidRequest, saying what is wrong with the file."""
+    try:
+        facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            raise InvalidRequest(f"{str(path)!r} is a folder: name the files in it")
+        if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for its other end
+            raise InvalidRequest(f"{str(path)!r} is no ordinary file: copy it to one, since its size must be known")
+        path.open("rb").close()
+    except FileNotFoundError:
+        what = f"is a link to {str(path.readlink())!r}, which is not there" if path.is_symlink() else "is not there"
+        raise InvalidRequest(f"{str(path)!r} {what}") from None
+    except OSError as error:
+        raise InvalidRequest(f"{str(path)!r} cannot be read: {error.strerror}") from None
+    if facts.st_size == 0:
+        raise InvalidRequest(f"{str(path)!r} is empty: there is nothing to upload")
+    return Seen(facts.st_size, facts.st_mtime_ns)
 
 
-def _walk(send: Send, pages: Pages[Row]) -> Iterator[Row]:
-    call = pages.first
-    while True:
-        page = send(call)
-        yield from page.items
-        if page.next_cursor is None:
-            return
-        call = pages.after(page.next_cursor)
+def _give_up_if_changed(path: Path, seen: Seen, begun: Upload, memory: Path) -> Steps[None]:
+    """Abort the upload and raise Conflict if the file is not what it was."""
+    try:
+        same = _look(path) == seen
+    except InvalidRequest:
+        same = False
+    if same:
+        return
+    _forget(memory)
+    yield calls.Uploads.abort(begun.id)
+    raise Conflict(
+        f"{str(path)!r} changed while it was being uploaded, and was not uploaded: try again when it is done"
+    )
 
 
-def _sha256(path: Path) -> str:
+def _name(path: Path) -> str:
+    """The file's name as text that can be kept: bytes that are no UTF-8 become marks; of a long name the end is kept."""
+    return os.fsencode(path.name).decode(errors="replace")[-LONGEST_NAME:]
+
+
+def _sha256(path: Path, stop: threading.Event) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(HASHED_BYTES):
+            if stop.is_set():
+                raise Stopped
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# -- the bytes -----------------------------------------------------------------------------------
+
+
+def _send_all(begun: Upload, resumed: bool, size_bytes: int, s3: Sender) -> Steps[None]:
+    """Send what has not arrived. Raises what S3 last said when nothing arrives any more."""
+    missing = _pieces(begun, size_bytes)
+    if resumed:
+        missing = yield from _not_arrived(begun, missing)
+        s3.meter.add(size_bytes - sum(piece.size_bytes for piece in missing))
+    addresses = _addresses(begun)
+    fruitless = 0
+    while missing:
+        now = missing[:AT_ONCE]
+        if unknown := [piece.number for piece in now if piece.number not in addresses]:
+            addresses |= yield from _fresh(begun, unknown)
+        done: Round = yield partial(s3.send, now, addresses)
+        missing = [piece for piece in missing if piece.number not in done.arrived]
+        if done.failure is None:
+            continue
+        addresses = {}  # they may be too old by now
+        fruitless = 0 if done.arrived else fruitless + 1
+        if fruitless == FRUITLESS:
+            raise type(done.failure)(f"{done.failure.detail}: try again later, it goes on where it stopped")
+        yield partial(_pause, fruitless, s3.stop)
+
+
+def _pieces(begun: Upload, size_bytes: int) -> list[Piece]:
+    part_bytes = begun.part_size_bytes or size_bytes
+    return [
+        Piece(number, offset, min(part_bytes, size_bytes - offset))
+        for number, offset in enumerate(range(0, size_bytes, part_bytes), start=1)
+    ]
+
+
+def _not_arrived(begun: Upload, pieces: Sequence[Piece]) -> Steps[list[Piece]]:
+    """Of a resumed upload: what S3 does not have yet, whole."""
+    if begun.kind == "put":
+        try:  # the process may have died between the last byte and this very call
+            yield calls.Videos.complete(begun.video_id)
+        except (UploadIncomplete, UploadMismatch):
+            return [*pieces]
+        return []
+    parts: list[UploadedPart] = yield from _rows(calls.Uploads.arrived(begun.id))
+    arrived = {(part.number, part.size_bytes) for part in parts}
+    return [piece for piece in pieces if (piece.number, piece.size_bytes) not in arrived]
+
+
+def _addresses(begun: Upload) -> dict[int, Address]:
+    """Those that came with the upload."""
+    if begun.url is not None:
+        return {1: Address(begun.url, begun.headers)}
+    return {part.number: Address(part.url, {}) for part in begun.parts or []}
+
+
+def _fresh(begun: Upload, numbers: Sequence[int]) -> Steps[dict[int, Address]]:
+    if begun.kind == "put":
+        again: Upload = yield calls.Uploads.get(begun.id)
+        return _addresses(again)
+    page: Page[Part] = yield calls.Uploads.fresh_parts(begun.id, numbers)
+    return {part.number: Address(part.url, {}) for part in page.items}
+
+
+def _rows(pages: Pages[Row]) -> Steps[list[Row]]:
+    rows: list[Row] = []
+    call: Call[Page[Row]] | None = pages.first
+    while call is not None:
+        page: Page[Row] = yield call
+        rows += page.items
+        call = pages.after(page)
+    return rows
+
+
+def _pause(fruitless: int, stop: threading.Event) -> None:
+    if stop.wait(pause_s(fruitless)):
+        raise Stopped
+
+
+# -- what was begun ------------------------------------------------------------------------------
+
+
+def _memory(
+    project_id: UUID | str, path: Path, seen: Seen, sampling: SamplingPolicy | None, metadata: dict[str, Any] | None
+) -> Path:
+    """The file that holds the id of this upload while it is unfinished."""
+    named = [str(project_id), str(path.resolve()), seen.size_bytes, seen.mtime_ns, metadata]
+    named.append(sampling.model_dump(mode="json") if sampling else None)
+    key = hashlib.sha256(json.dumps(named, sort_keys=True, default=str).encode()).hexdigest()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "argus" / "uploads" / key[:32]
+
+
+def _begun(memory: Path) -> Steps[Upload | None]:
+    """The upload that an earlier call began, with fresh URLs, if the server still takes its bytes."""
+    try:
+        upload_id = UUID(memory.read_text())
+    except (OSError, ValueError):  # there is none, or its writing was cut off
+        return None
+    try:
+        begun: Upload = yield calls.Uploads.get(upload_id)
+    except (NotFound, Conflict, UploadExpired):
+        _forget(memory)
+        return None
+    return begun
+
+
+def _keep(memory: Path, upload_id: UUID) -> None:
+    """Remember an upload. Where the cache cannot be written, it works as well, and is not resumed if interrupted."""
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        memory.write_text(str(upload_id))
+        for other in memory.parent.iterdir():
+            if time.time() - other.stat().st_mtime > FORGOTTEN_S:
+                other.unlink()
+
+
+def _forget(memory: Path) -> None:
+    with contextlib.suppress(OSError):  # where it could not be written it is not there
+        memory.unlink()
