@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,3 +149,36 @@ def place(postgres: Postgres, seaweedfs: SeaweedFS, folder: Path, **changes: Any
     )
     weights.register(settings, settings.siglip2_model)
     return Place(settings, owner, seaweedfs.client(), add_project(owner))
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """These settings as a process reads them."""
+    plain = {name: settings.secret(name) or getattr(settings, name) for name in settings.model_fields_set}
+    plain = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in plain.items()}
+    return {f"ARGUS_{name.upper()}": str(value) for name, value in plain.items() if value is not None}
+
+
+@contextmanager
+def running(here: Place, **changes: Any) -> Iterator[str]:
+    """A run in the background, which is told to end at the end."""
+    from argus_ray.pipelines import ingest
+
+    settings = here.settings.model_copy(update={"linger_s": 120, **changes})
+    pool = f"test-{uuid4().hex[:8]}"
+    thread = threading.Thread(target=ingest.run, args=(settings,), kwargs={"pool": pool})
+    thread.start()
+    try:
+        yield pool
+    finally:
+        here.owner.execute("update runs set accepts_until = now() where pool = %s", (pool,))
+        thread.join(60)
+        assert not thread.is_alive(), "the run does not end"
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+    """What the condition says, once that is true."""
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
+    return found

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
-from contextlib import contextmanager
-from uuid import uuid4
 
 import pytest
 
 from argus_ray.pipelines import ingest
 from argus_ray.s3 import frame_key
 from tests import clips, damage
-from tests.ingesting import add_project, place
+from tests.ingesting import add_project, place, running, wait_until
 
 SECOND_US = 1_000_000
 log = logging.getLogger(__name__)
@@ -65,29 +62,6 @@ def ingested(here, files):
     here.owner.execute("update videos set state = 'deleted', deleted_at = now() where id = %s", (videos["deleted"],))
     assert ingest.run(here.settings, pool="once")
     return videos
-
-
-@contextmanager
-def running(here, **changes):
-    """A run in the background, which is told to end at the end."""
-    settings = here.settings.model_copy(update={"linger_s": 120, **changes})
-    pool = f"test-{uuid4().hex[:8]}"
-    thread = threading.Thread(target=ingest.run, args=(settings,), kwargs={"pool": pool})
-    thread.start()
-    try:
-        yield pool
-    finally:
-        here.owner.execute("update runs set accepts_until = now() where pool = %s", (pool,))
-        thread.join(60)
-        assert not thread.is_alive()
-
-
-def wait_until(condition, timeout_s: float = 30):
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
-    return found
 
 
 def test_a_video_becomes_ready_with_what_the_probe_learned(here, ingested, files):

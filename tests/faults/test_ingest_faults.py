@@ -1,0 +1,241 @@
+"""Whatever dies in the middle of ingest, the result is the undisturbed one, row for row."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import psutil
+import psycopg
+import pytest
+import ray
+
+from argus_ray.catalog import segments
+from argus_ray.catalog.connect import Database
+from argus_ray.errors import ArgusError
+from argus_ray.local import postgres as local_postgres
+from argus_ray.local import process, seaweedfs
+from argus_ray.pipelines import ingest
+from tests import clips
+from tests.ingesting import environment, place, running, wait_until
+
+pytestmark = pytest.mark.faults
+
+NAMES = ("a.mp4", "b.mp4", "c.mp4")
+EVERY_FRAME = '{"policy": "every_frame", "dedupe": false}'
+SETTINGS = {"extractors": 1, "segment_decode_frames": 100, "chunk_frames": 8, "lease_s": 3}
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A second or two of work."""
+    return clips.make(
+        tmp_path_factory.mktemp("faults") / "clip.mp4", seconds=6, size=(640, 480), gop=25
+    ).path.read_bytes()
+
+
+@pytest.fixture
+def here(postgres, s3, tmp_path):
+    here = place(postgres, s3, tmp_path, **SETTINGS)
+    yield here
+    here.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(postgres, s3, ray_cluster, clip, tmp_path_factory):
+    """The digest of what a run makes of the three videos when nothing happens."""
+    here = place(postgres, s3, tmp_path_factory.mktemp("undisturbed"), **SETTINGS)
+    upload(here, clip)
+    assert ingest.run(here.settings)
+    assert here.states() == ["ready"] * len(NAMES)
+    content = here.content()
+    here.close()
+    return content
+
+
+def upload(here, clip) -> None:
+    for name in NAMES:
+        here.upload(clip, name, sampling=EVERY_FRAME)
+
+
+def midway(here) -> bool:
+    """Something is written, and not everything."""
+    return here.one("select count(*) from frames")["count"] >= 24
+
+
+def ended(here) -> bool:
+    return not {"uploaded", "processing"} & set(here.states())
+
+
+def workers(name: str) -> list[psutil.Process]:
+    """Processes of this Ray that run such a stage."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if child.cmdline()[:1] and child.cmdline()[0].startswith("ray::") and name in child.cmdline()[0]:
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+def decoders() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if any("argus_ray.video.process" in word for word in child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("stage", ["FrameExtractor", "FrameEmbedder", "CatalogWriter", "ReadVideoQueue"])
+def test_a_killed_stage_changes_nothing(here, clip, undisturbed, stage):
+    upload(here, clip)
+    with running(here):
+        wait_until(lambda: midway(here))
+        (victim,) = wait_until(lambda: workers(stage))
+        victim.kill()
+        wait_until(lambda: ended(here), 90)
+    assert here.states() == ["ready"] * len(NAMES)
+    assert here.content() == undisturbed
+
+
+def test_a_killed_driver_changes_nothing(here, clip, undisturbed):
+    upload(here, clip)
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "jobs.ingest"],
+        env={**os.environ, **environment(here.settings), "ARGUS_RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: midway(here))
+    driver.kill()
+    driver.wait()
+    assert not ended(here)
+
+    worker = Database(here.settings.secret("worker_database_url"))
+
+    def given_back():  # as the dispatcher does
+        with worker.transaction() as tx:
+            return tx.all(segments.reclaim(stale_s=600))
+
+    wait_until(given_back)
+    worker.close()
+    assert ingest.run(here.settings)
+    assert here.states() == ["ready"] * len(NAMES)
+    assert here.content() == undisturbed
+    assert here.one("select max(attempts) from segments")["max"] == 1
+
+
+def test_a_killed_postgres_changes_nothing(s3, clip, undisturbed, tmp_path):
+    server = local_postgres.start(tmp_path / "pg", durable=False)
+    here = place(server, s3, tmp_path, **SETTINGS)
+    upload(here, clip)
+    owner_url = here.settings.secret("database_url")
+    try:
+        with running(here) as pool:
+            wait_until(lambda: midway(here))
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.process.wait()
+            here.owner.close()
+            server = restarted(server, tmp_path / "pg")
+            here.owner = psycopg.connect(owner_url, autocommit=True, row_factory=psycopg.rows.dict_row)
+            here.owner.execute("set search_path = argus, extensions")
+            wait_until(lambda: ended(here), 90)
+            assert here.one("select count(*) from runs where pool = %s", pool)["count"] == 1
+        assert here.states() == ["ready"] * len(NAMES)
+        assert here.content() == undisturbed
+    finally:
+        here.close()
+        server.stop()
+
+
+def restarted(server, home):
+    """Postgres refuses to start while a backend of the killed one still lives."""
+
+    def start():
+        try:
+            return local_postgres.start(home, port=server.port, password=server.password, durable=False)
+        except ArgusError:
+            return None
+
+    return wait_until(start)
+
+
+def test_a_killed_s3_changes_nothing(postgres, clip, undisturbed, tmp_path):
+    server = seaweedfs.start(tmp_path / "s3")
+    here = place(postgres, server, tmp_path, **SETTINGS)
+    upload(here, clip)
+    running_server = server.process
+    try:
+        with running(here):
+            wait_until(lambda: midway(here))
+            running_server.kill()
+            running_server.wait()
+            running_server = process.spawn(server.program)
+            process.wait_ready(server.program, running_server)
+            here.owner.execute("update segments set not_before = now()")
+            wait_until(lambda: hurried(here) and ended(here), 90)
+        assert here.states() == ["ready"] * len(NAMES)
+        assert here.content() == undisturbed
+        assert here.one("select max(attempts) from segments")["max"] == 1
+    finally:
+        here.close()
+        process.stop(server.program, running_server)
+
+
+def hurried(here) -> bool:
+    """Back-offs end at once."""
+    here.owner.execute("update segments set not_before = now() where state = 'queued' and not_before > now()")
+    return True
+
+
+@contextmanager
+def harassed(here, video, sent: signal.Signals):
+    """Every decoder of this video is sent a signal while it works."""
+    over = threading.Event()
+
+    def harass() -> None:
+        with psycopg.connect(here.settings.secret("database_url"), autocommit=True) as owner:
+            while not over.wait(0.01):
+                at_work = owner.execute(
+                    "select from argus.segments where video_id = %s and started_at is not null and state = 'running'",
+                    (video,),
+                ).fetchone()
+                for decoder in decoders() if at_work is not None else []:
+                    try:
+                        decoder.send_signal(sent)
+                    except psutil.Error:
+                        continue
+
+    thread = threading.Thread(target=harass)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"), [(signal.SIGSEGV, "decoder-crashed"), (signal.SIGSTOP, "decode-timeout")], ids=["crash", "hang"]
+)
+def test_a_decoder_that_crashes_or_hangs_fails_that_video_alone_after_its_attempts(
+    here, clip, ray_cluster, sent, reason
+):
+    bad = here.upload(clip, "bad.mp4", sampling=EVERY_FRAME)
+    with running(here, decode_stall_s=0.5, max_attempts=2):
+        with harassed(here, bad, sent):
+            wait_until(lambda: hurried(here) and here.video(bad)["state"] == "failed", 90)
+        (extractor,) = workers("FrameExtractor")
+        good = here.upload(clip, "good.mp4")
+        wait_until(lambda: here.video(good)["state"] == "ready")
+        assert workers("FrameExtractor") == [extractor], "the actor lives on"
+
+    assert here.video(bad)["reason"]["type"] == reason
+    assert here.one("select attempts from segments where video_id = %s", bad)["attempts"] == 2
+    assert not here.all("select from frames where video_id = %s", bad)
