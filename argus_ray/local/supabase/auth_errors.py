@@ -6,6 +6,7 @@ back; an older one `{"code": <status>, "error_code": "<name>", "msg"}`.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import jwt
@@ -17,6 +18,8 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from argus_ray.local.supabase.gateway import NoApiKey
+
+log = logging.getLogger(__name__)
 
 API_VERSION = "2024-01-01"
 
@@ -57,6 +60,7 @@ def problem(error: Exception) -> AuthProblem:  # noqa: PLR0911  one for each kin
         case psycopg.DataError() | UnicodeError():
             return AuthProblem(400, "validation_failed", "The request holds text that cannot be stored")
         case psycopg.OperationalError() | PoolTimeout():
+            log.warning("answered 503: %r", error)
             return AuthProblem(503, "unexpected_failure", "Postgres does not answer", headers={"Retry-After": "2"})
         case _:
             raise error

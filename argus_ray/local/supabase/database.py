@@ -23,7 +23,11 @@ ROLES = frozenset({"anon", "authenticated", "service_role"})
 
 
 def open_pool(url: str) -> Pool:
-    """Not yet opened. A connection that died with its server is replaced when it is asked for, not when it fails."""
+    """Not yet opened. A connection that died with its server is replaced when it is asked for, not when it fails.
+
+    The pool pauses longer after each failed attempt to connect. It gives up soon instead, and tries again when somebody
+    asks: so it is back as soon as Postgres is.
+    """
     return AsyncConnectionPool(
         url,
         connection_class=AsyncConnection[DictRow],
@@ -31,6 +35,7 @@ def open_pool(url: str) -> Pool:
         min_size=1,
         max_size=8,
         timeout=5,
+        reconnect_timeout=1,
         open=False,
         check=AsyncConnectionPool.check_connection,
         name="local supabase",

@@ -123,11 +123,11 @@ def encode(vsn: Vsn, message: Message) -> str | bytes | None:
 
 
 def _encode_broadcast(message: Message) -> bytes:
-    meta = message.payload.get("meta")
+    meta = json.dumps(message.payload["meta"]).encode() if message.payload.get("meta") else b""
     parts = [
         message.topic.encode(),
         message.payload["event"].encode(),
-        json.dumps(meta).encode() if meta else b"",
+        meta if len(meta) <= MAX_NAME_BYTES else b"",  # there is no way to say more
     ]
     body: bytes = message.payload["payload"]
     return bytes([BROADCAST, *map(len, parts), BINARY]) + b"".join(parts) + body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Annotated, Any, cast
 
 import jwt
@@ -20,6 +21,8 @@ from argus_ray.local.supabase.gateway import NoApiKey
 from argus_ray.local.supabase.hub import Hub, Room
 from argus_ray.local.supabase.realtime_rights import rights
 from argus_ray.local.supabase.services import Caller, Here, Services
+
+log = logging.getLogger(__name__)
 
 Name = Annotated[str, Field(min_length=1, max_length=protocol.MAX_NAME_BYTES)]
 
@@ -94,6 +97,7 @@ async def _answer(_: Request, error: Exception) -> JSONResponse:
             first = error.errors()[0]
             status, message = 422, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}"
         case psycopg.OperationalError() | PoolTimeout():
+            log.warning("answered 503: %r", error)
             status, message, headers = 503, "Postgres does not answer", {"Retry-After": "2"}
         case psycopg.DataError() | UnicodeError():
             status, message = 422, "the topic cannot be stored, or the policies on it cannot be evaluated"

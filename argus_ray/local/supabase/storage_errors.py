@@ -5,6 +5,8 @@ The HTTP status is 400 whatever the body's `statusCode` says, 5xx aside: clients
 
 from __future__ import annotations
 
+import logging
+
 import jwt
 import psycopg
 from botocore.exceptions import BotoCoreError, ClientError
@@ -15,6 +17,8 @@ from psycopg_pool import PoolTimeout
 from starlette.exceptions import HTTPException
 
 from argus_ray.local.supabase.gateway import NoApiKey
+
+log = logging.getLogger(__name__)
 
 
 class StorageProblem(Exception):
@@ -62,6 +66,7 @@ def problem(error: Exception) -> StorageProblem:  # noqa: PLR0911  one for each 
         case psycopg.DataError() | UnicodeError():
             return StorageProblem(400, "InvalidRequest", "The request holds text that cannot be stored")
         case psycopg.OperationalError() | PoolTimeout() | BotoCoreError() | ClientError():
+            log.warning("answered 503: %r", error)
             return StorageProblem(503, "DatabaseTimeout", "Postgres or S3 does not answer")
         case _:
             raise error
