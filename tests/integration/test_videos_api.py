@@ -361,7 +361,6 @@ def test_jobs_are_listed_by_kind_state_and_video(place, ana, project, ready):
     assert [job["id"] for job in walk(ana, path, state="queued")] == [other["id"]]
     assert [job["id"] for job in walk(ana, path, video_id=ready["id"])] == [ready["job"]["id"]]
     assert len(walk(ana, path, kind="ingest")) == 2
-    assert walk(ana, path, kind="fold") == []
 
 
 def test_waiting_for_a_job_answers_when_it_has_ended(place, ana, project):
