@@ -22,6 +22,7 @@ from argus_ray.errors import ConfigurationError
 from argus_ray.s3 import S3
 from argus_ray.search import Embedder
 from argus_ray.settings import Settings
+from argus_ray.telemetry import log_to_stderr
 from argus_ray.thumbnails import Thumbnails
 from serve_apps.api import problems
 from serve_apps.api.guard import Guard, RequestIds
@@ -137,6 +138,7 @@ class _Api:
     def __serve_build_asgi_app__(self) -> FastAPI:
         from serve_apps.api.siglip2 import ServedSiglip2
 
+        log_to_stderr(self.settings.log_format)
         return create_app(self.settings, siglip2=ServedSiglip2(self.siglip2_application), behind_serve=True)
 
 
@@ -145,6 +147,7 @@ def build(given: dict[str, Any] | Args) -> Application:
     args = Args.model_validate(given)
     from ray import serve
     from ray.serve.config import AutoscalingConfig, BackpressureConfig
+    from ray.serve.schema import LoggingConfig
 
     deployment = serve.deployment(
         serve.ingress()(_Api),
@@ -156,6 +159,7 @@ def build(given: dict[str, Any] | Args) -> Application:
             min_replicas=args.min_replicas, max_replicas=max(args.min_replicas, args.max_replicas)
         ),
         ray_actor_options={"num_cpus": args.num_cpus},
+        logging_config=LoggingConfig(enable_access_log=False),  # the guard has one, with our request id
         graceful_shutdown_timeout_s=70,  # longer than the longest wait for a job
     )
     application: Application = deployment.bind(Settings(), args.siglip2_application)
