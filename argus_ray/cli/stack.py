@@ -156,7 +156,7 @@ def _up_detached(settings: Settings, *, demo_models: bool) -> None:
             if ended:
                 raise Unavailable(f"Argus has not started; its log is {log}")
             found = state.read(home)
-            if found.ready and found.processes[0].pid == child.pid:
+            if found.started and found.ready and found.processes[0].pid == child.pid:
                 click.echo(_addresses(found))
                 return
             time.sleep(0.2)

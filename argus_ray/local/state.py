@@ -31,6 +31,7 @@ class State(BaseModel):
 
     ready: bool = Field(False, description="A search would be answered.")
     reason: str | None = Field(None, description="Why it is not ready.")
+    started: bool = Field(False, description="Every part has come up once.")
     home: str | None = None
     api_url: str | None = None
     dashboard_url: str | None = None

@@ -111,7 +111,7 @@ class _Supervision:
         self.up = {part.name: asyncio.Event() for part in stack.parts}
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.asked_to_stop = asyncio.Event()
-        self.hurry = False
+        self.hurry = self.started = False
 
     async def run(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -143,6 +143,8 @@ class _Supervision:
             if time.monotonic() > deadline:
                 raise Unavailable(f"everything runs, but a search would not be answered: {reason}")
             await asyncio.sleep(LOOK_EVERY_S)
+        self.started = True
+        self._publish()
         self.on_ready(self._state())
 
     async def _keep(self, part: Part) -> None:
@@ -243,6 +245,7 @@ class _Supervision:
     def _state(self) -> state.State:
         settings = self.stack.settings
         return state.State(
+            started=self.started,
             home=str(self.stack.home),
             api_url=settings.public_url,
             dashboard_url=settings.ray_dashboard_url,

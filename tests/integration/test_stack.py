@@ -15,6 +15,7 @@ import pytest
 
 from argus_ray.local import keys, postgres, process, seaweedfs
 from argus_ray.local.home import open_home
+from argus_ray.local.process import Identity
 from argus_ray.local.stack import STACK_ID
 
 
@@ -24,7 +25,7 @@ def argus(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"ARGUS_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=400,
         check=False,
     )
 
@@ -122,7 +123,7 @@ def test_down_leaves_nothing_running_and_the_next_start_has_the_same_data_and_ad
     assert argus(home, "down").returncode == 0
 
     assert process.marked(STACK_ID, secrets.stack_id) == []
-    assert not any(psutil.pid_exists(one["pid"]) for one in stack["processes"])
+    assert [one for one in stack["processes"] if Identity.of(one["pid"])] == []
     assert argus(home, "status").returncode == 1
     assert argus(home, "down").returncode == 0
 
