@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from av.error import FFmpegError
 
@@ -43,10 +43,7 @@ class Reader:
         self._is_fresh, self._skips = True, False
         self._open()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         self._opening.__exit__(None, None, None)
 
     def packets(self, run: Run) -> Iterator[Packet]:
@@ -172,5 +169,5 @@ class Reader:
         self._pending, self._is_fresh, self._skips = None, True, False
 
     def _reopen(self) -> None:
-        self._opening.__exit__(None, None, None)
+        self.close()
         self._open()
