@@ -1,7 +1,8 @@
 """Asking for the ingest of a video: again, no longer, once more.
 
-Who may see a thing and not change it is told Forbidden; who may not see it, NotFound. Everything that changes a video
-or job locks its row first, video before upload and job, so that two callers at once get one after the other.
+Who may see a thing and not change it is told Forbidden; who may not see it, NotFound. Whatever changes a job, a video or
+an upload locks their rows first, and in this order, as pipelines do: two callers at once get one after the other, and
+never wait for each other.
 
 A cancelled ingest leaves its video `failed`, with a reason that says so, and nothing of it kept; that holds for a video
 that was `ready` before, too, since frames of two policies may be mixed by then. Retrying the job, or another ingest,
@@ -39,7 +40,7 @@ async def reingest(tx: AsyncTx, video_id: UUID, asked: Reingest) -> Job:
 
 async def cancel(tx: AsyncTx, job_id: UUID) -> Job:
     """End a job that has not ended, at once. Again is the same as once. Raises Conflict when it ended otherwise."""
-    job = await _job_to_change(tx, job_id)
+    job = await to_change(tx, jobs.lock(job_id), jobs.get(job_id))
     if job.state is JobState.CANCELLED:
         return job
     if job.state in ENDED:
@@ -49,7 +50,7 @@ async def cancel(tx: AsyncTx, job_id: UUID) -> Job:
 
 async def retry(tx: AsyncTx, job_id: UUID) -> Job:
     """Start a failed or cancelled job from its beginning. Raises Conflict when it is neither, or another took its place."""
-    job = await _job_to_change(tx, job_id)
+    job = await to_change(tx, jobs.lock(job_id), jobs.get(job_id))
     if job.state not in {JobState.FAILED, JobState.CANCELLED}:
         raise Conflict(f"the job is {job.state}: only a failed or cancelled one can be retried", state=job.state)
     if job.video_id is not None and await tx.maybe(videos.take_again(job.video_id, None)) is None:
@@ -64,11 +65,3 @@ async def to_change(tx: AsyncTx, lock: Statement[R], look: Statement[R]) -> R:
         await tx.one(look)
         raise Forbidden("your role in this project does not allow that: ask an owner")
     return locked
-
-
-async def _job_to_change(tx: AsyncTx, job_id: UUID) -> Job:
-    """The job, locked after its video."""
-    job = await tx.one(jobs.get(job_id))
-    if job.video_id is not None:
-        await tx.maybe(videos.lock(job.video_id))
-    return await to_change(tx, jobs.lock(job_id), jobs.get(job_id))

@@ -1,6 +1,6 @@
 """Uploads: open until they are completed, or aborted by a person, by the sweeper, or with their video.
 
-Whoever changes one locks its video first, so that two never wait for each other.
+Whoever changes one locks its video first: see ingests.py for the order.
 """
 
 from __future__ import annotations

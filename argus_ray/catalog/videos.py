@@ -195,12 +195,21 @@ def take_again(video_id: UUID, sampling: SamplingPolicy | None) -> Statement[Vid
 
 
 def delete(video_id: UUID) -> Statement[UUID]:
-    """Delete it; a trigger sees to all that it has. Again changes nothing."""
+    """Delete it; a trigger sees to all that it has. Again changes nothing.
+
+    Its jobs are locked first, as by a pipeline that ends one: else each might wait for the other.
+    """
     return Statement(
         UUID,
         """
+        with held as materialized (
+          select j.id from videos v join jobs j on j.project_id = v.project_id and j.video_id = v.id
+          where v.id = %(id)s and j.state in ('queued', 'running')
+          for update of j
+        )
         update videos set state = 'deleted', deleted_at = coalesce(deleted_at, now()), reason = null
-        where id = %(id)s returning id
+        where id = %(id)s and (select count(*) from held) >= 0
+        returning id
         """,
         id=video_id,
     ).or_raise(_NO_VIDEO)

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
-import threading
+from functools import partial
 from uuid import uuid4
 
 import httpx
 import pytest
 
 from argus_ray.s3 import original_key
-from tests.library import MEBIBYTE, announce, library, send, sha256
+from tests.library import MEBIBYTE, announce, at_once, library, send, sha256
 
 PART = 16 * MEBIBYTE
 
@@ -94,13 +94,8 @@ def test_completing_twice_gives_the_same_job(ana, project, body):
 def test_two_completes_at_once_queue_one_job(place, ana, project, body):
     created = announce(ana, project, body).json()
     send(created["upload"], body)
-    answers: list[httpx.Response] = []
-    threads = [threading.Thread(target=lambda: answers.append(complete(ana, created["video"]))) for _ in range(6)]
 
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = at_once(*[partial(complete, ana, created["video"])] * 6)
 
     assert [answer.status_code for answer in answers] == [202] * 6
     assert len({answer.json()["id"] for answer in answers}) == 1
@@ -298,6 +293,24 @@ def test_a_completed_upload_cannot_be_aborted(ana, project, body):
     complete(ana, created["video"])
 
     assert ana.delete(f"/v1/uploads/{created['upload']['id']}").status_code == 409
+
+
+def test_of_completing_aborting_and_deleting_at_once_one_wins(place, ana, project):
+    for _ in range(5):
+        created = announce(ana, project, b"x").json()
+        send(created["upload"], b"x")
+        video, upload = f"/v1/videos/{created['video']['id']}", f"/v1/uploads/{created['upload']['id']}"
+
+        answers = at_once(
+            *[partial(ana.post, f"{video}/complete"), partial(ana.delete, upload), partial(ana.delete, video)] * 2
+        )
+
+        assert {answer.status_code for answer in answers} <= {202, 204, 404, 409}
+        assert ana.get(f"/v1/videos/{created['video']['id']}").status_code == 404
+        open_ones = place.sql(
+            "select from jobs where video_id = %s and state in ('queued', 'running')", created["video"]["id"]
+        )
+        assert open_ones == []
 
 
 def test_an_expired_upload_says_what_to_do(place, ana, project, body):

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from argus_ray.catalog import frames, jobs, videos
+from argus_ray.catalog import frames, jobs, segments, videos
+from argus_ray.errors import ArgusError
 from argus_ray.s3 import frame_key
-from tests.library import announce, library, send
+from tests.library import Library, announce, at_once, library, send
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +347,47 @@ def test_cancelling_a_running_job_takes_its_fence(place, ana, project):
         {"state": "cancelled", "fence": 5}
     ]
     assert ana.get(f"/v1/videos/{job['video_id']}").json()["state"] == "failed"
+
+
+def end_as_a_pipeline(place: Library, job: dict, claim: segments.Claim) -> str:
+    """Fail the job's only segment; or the type of what was in the way."""
+    try:
+        with place.worker.transaction() as tx:
+            tx.one(segments.lock_job(job["id"]))
+            tx.one(segments.fail(claim, {"type": "not-a-video", "detail": "it is none"}))
+            tx.maybe(segments.settle(job["id"]))
+    except ArgusError as error:
+        return error.type
+    return "settled"
+
+
+def test_cancelling_deleting_and_ending_at_once_wait_for_each_other_in_one_order(place, ana, project):
+    run = uuid4()
+    place.sql(
+        "insert into runs (pool, id, kind, lease_until, accepts_until)"
+        " values ('test', %s, 'ingest', now() + interval '1 h', now() + interval '1 h')",
+        run,
+    )
+    for _ in range(8):
+        job = place.bring(ana, project)
+        (segment,) = place.sql("select id from segments where job_id = %s", job["id"])
+        place.sql("update jobs set state = 'running', started_at = now() where id = %s", job["id"])
+        place.sql("update videos set state = 'processing' where id = %s", job["video_id"])
+        place.sql(
+            "update segments set state = 'running', run_id = %s, fence = 1, started_at = now() where id = %s",
+            run, segment["id"],
+        )  # fmt: skip
+
+        *answers, ended = at_once(
+            partial(ana.post, f"/v1/jobs/{job['id']}:cancel"),
+            partial(ana.delete, f"/v1/videos/{job['video_id']}"),
+            partial(end_as_a_pipeline, place, job, segments.Claim(segment["id"], run, 1)),
+        )
+
+        assert {answer.status_code for answer in answers} <= {200, 204, 404, 409}
+        assert ended in {"settled", "fence-lost"}
+        assert ana.get(f"/v1/jobs/{job['id']}").json()["state"] in {"cancelled", "failed"}
+        assert ana.get(f"/v1/videos/{job['video_id']}").status_code == 404
 
 
 def test_a_job_that_succeeded_is_neither_cancelled_nor_retried(ana, ready):
