@@ -25,10 +25,11 @@ EXACT_UP_TO = 20_000
 """Vectors up to which a search is exact: about 20 ms of scanning."""
 
 POOL = 1000
-"""The best frames from which an answer is made; moments and pages are cut from these."""
+"""The best frames from which an exact answer is made; moments and pages are cut from these."""
 
-CANDIDATES = 1000
-"""What the index proposes before the exact ranking (pgvector's largest `hnsw.ef_search`)."""
+CANDIDATES = 400
+"""What the index proposes before the exact ranking, and the pool of such an answer. The signs of 768 numbers find 0.99
+of the ten nearest among 400 candidates, 0.97 among 200; each hundred costs about a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def widen_index_scan() -> Statement[str]:
 
 
 def indexed(model: Model, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]) -> Statement[Neighbour]:
-    """The `POOL` nearest: the index's candidates ranked exactly, and the recent part scanned. Run it after
+    """The `CANDIDATES` nearest: the index's candidates ranked exactly, and the recent part scanned. Run it after
     `widen_index_scan`. `vector` has the model's dim and unit length.
     """
     return Statement(
@@ -129,22 +130,16 @@ def indexed(model: Model, project_id: UUID, chosen: SearchFilter, vector: Sequen
             ), recent as (
               select e.video_id, e.pts_us, -(e.embedding <#> %(vector)s::halfvec) as score
               from {source} where {filtered} and not e.indexed
-              order by score desc limit {pool}
+              order by score desc limit {candidates}
             )
             select distinct on (score, video_id, pts_us) video_id, pts_us, score from (
               select video_id, pts_us, -(embedding <#> %(vector)s::halfvec) as score from candidates
               union all
               select video_id, pts_us, score from recent
             ) as both_parts
-            order by score desc, video_id, pts_us limit {pool}
+            order by score desc, video_id, pts_us limit {candidates}
             """
-        ).format(
-            source=_FROM,
-            filtered=_FILTERED,
-            dim=sql.Literal(model.dim),
-            candidates=sql.Literal(CANDIDATES),
-            pool=sql.Literal(POOL),
-        ),
+        ).format(source=_FROM, filtered=_FILTERED, dim=sql.Literal(model.dim), candidates=sql.Literal(CANDIDATES)),
         vector=literal(vector),
         **_parameters(model, project_id, chosen),
     )

@@ -183,7 +183,7 @@ def search_vectors(connection: psycopg.Connection[Any]) -> list[Line]:
         Line(
             "8d",
             "search: p50",
-            f"{mine * 1e3:.1f} ms for the best {search.POOL}",
+            f"{mine * 1e3:.1f} ms for the best {search.CANDIDATES}",
             f"HNSW on vector, best 10: {peer * 1e3:.1f} ms",
             mine / peer,
             1.0,
