@@ -16,6 +16,7 @@ from argus_ray.local.seaweedfs import SeaweedFS
 from tests import local_supabase
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "serve_apps.api.proxy:middlewares"  # as on every node
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a test's Ray listens on loopback; else it would write a token to the home
 
 

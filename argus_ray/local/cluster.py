@@ -98,6 +98,7 @@ def head(home: Path, port: Mapping[str, int], env: Mapping[str, str], *, token: 
             **env,
             **client_env(token),
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or 127.0.0.1 is replaced by an address that others can reach
+            "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_apps.api.proxy:middlewares",
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # there is no other node to move work to
             "RAY_USAGE_STATS_ENABLED": "0",
             "PYTHONUNBUFFERED": "1",

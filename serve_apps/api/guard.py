@@ -23,7 +23,7 @@ from serve_apps.api.problems import problem, unexpected
 
 log = logging.getLogger("argus.api.access")
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _CREDENTIALS = (b"authorization", b"x-api-key")
 
 
@@ -43,7 +43,7 @@ class RequestIds:
             return
         request = Request(scope)
         offered = request.headers.get("x-request-id", "")
-        request_id = offered if _SANE_ID.fullmatch(offered) else str(uuid.uuid4())
+        request_id = offered if SANE_ID.fullmatch(offered) else str(uuid.uuid4())
         request.state.request_id = request_id
         started, status = time.perf_counter(), 0
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import psutil
 import pytest
 
 from argus_ray.local import ports
@@ -70,3 +71,34 @@ def test_beyond_its_queue_requests_are_asked_to_come_back(place, served):
 
     assert shed
     assert int(shed[0].headers["retry-after"]) > 0
+    assert shed[0].headers["content-type"] == "application/problem+json"
+    assert shed[0].json()["type"] == "/problems/too-many-requests"
+    assert shed[0].headers.get_list("x-request-id") == [shed[0].json()["request_id"]]
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Request-Id", "X-Session-Id", "serve_multiplexed_model_id", "serve-multiplexed-model-id"]
+)
+def test_a_header_that_is_no_text_is_no_mistake_of_ours(place, served, name):
+    answer = httpx.get(f"{served}/v1/me", headers=[*headers(place).items(), (name, b"\xff\xfe")], timeout=30)
+
+    assert answer.status_code == 200
+    assert len(answer.headers.get_list("x-request-id")) == 1
+    assert answer.headers["x-request-id"].isascii()
+
+
+def test_a_replica_that_is_killed_is_503_at_worst_and_another_comes(place, served):
+    with httpx.Client(headers=headers(place), timeout=60) as client:
+        for process in psutil.Process().children(recursive=True):
+            if "ServeReplica:people:Api" in " ".join(process.cmdline()):
+                process.kill()
+        statuses = {client.get(f"{served}/v1/me").status_code}
+        end = time.monotonic() + 60
+        while 200 not in statuses and time.monotonic() < end:
+            answer = client.get(f"{served}/v1/me")
+            statuses.add(answer.status_code)
+            if answer.status_code != 200:
+                assert answer.json()["type"] == "/problems/unavailable"
+
+    assert 200 in statuses
+    assert statuses <= {200, 503}
