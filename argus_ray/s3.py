@@ -43,8 +43,8 @@ FRAME_CACHE_CONTROL = "private, max-age=86400, immutable"
 
 VIDEO_PREFIX = re.compile(r"projects/[0-9a-f-]{36}/videos/[0-9a-f-]{36}/")
 
-MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NoSuchBucket", "NotFound"}
-REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401", "ExpiredToken"}
+MISSING = {"404", "NoSuchKey", "NoSuchUpload", "NotFound"}
+REFUSED = {"403", "NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401", "ExpiredToken"}
 
 
 class Location(NamedTuple):
@@ -131,6 +131,7 @@ class S3:
             "s3",
             endpoint_url=settings.s3_endpoint if self.path_style else None,
             config=Config(
+                signature_version="s3v4",
                 # a request to the API waits for these with its transaction open
                 connect_timeout=3,
                 read_timeout=20,
@@ -395,7 +396,7 @@ class S3:
                     "timeout": timedelta(minutes=30),
                 },
                 retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=30)},
-                **({"endpoint": self.endpoint} if self.path_style else {}),
+                endpoint=self.endpoint,
                 **more,
             )
         return self._stores[bucket]
@@ -417,14 +418,14 @@ def _translated(what: str) -> Iterator[None]:
             raise NotFound(f"S3 has no {what}") from error
         if code in REFUSED:
             raise ConfigurationError(
-                f"S3 refuses us {what} ({code}): check the credentials and their rights to the bucket"
+                f"S3 refuses us {what} ({code}): check the bucket's name, the credentials and their rights"
             ) from error
         raise Unavailable(f"S3 did not do it for {what} ({code}): try again in a moment") from error
     except (FileNotFoundError, NotFoundError) as error:  # obstore raises the builtin one
         raise NotFound(f"S3 has no {what}") from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
         raise ConfigurationError(
-            f"S3 refuses us {what}: check the credentials and their rights to the bucket"
+            f"S3 refuses us {what}: check the bucket's name, the credentials and their rights"
         ) from error
     except (BotoCoreError, Boto3Error, BaseError) as error:
         raise Unavailable(f"S3 does not answer for {what}: try again in a moment") from error

@@ -185,6 +185,21 @@ def test_an_object_is_read_by_ranges_and_as_a_stream(store, key, s3):
     assert b"".join(store.stream(store.at(key), piece_bytes=MEBIBYTE)) == body
 
 
+@pytest.mark.parametrize(
+    "name", ["Ünï 🎬.mp4", "a b+c.mp4", "100%25 #1?.mp4", "it's (1) [x] {y} ~*&=;@$!,.mp4", 'q"<>^`|.mp4']
+)
+def test_an_imported_object_may_have_any_name(store, s3, name):
+    """Three libraries sign and send this key, each with its own idea of percent-encoding."""
+    at = Location(s3.bucket, f"inbox/{uuid.uuid4()}/{name}")
+    s3.client().put_object(Bucket=at.bucket, Key=at.key, Body=b"0123456789")
+
+    assert store.head(at).size_bytes == 10
+    assert store.get(at) == b"0123456789"
+    assert store.get_ranges(at, [(2, 4)]) == [b"23"]
+    assert b"".join(store.stream(at)) == b"0123456789"
+    assert get(store.presign_get(at, expires_s=60)).content == b"0123456789"
+
+
 def test_what_is_missing_is_not_found_and_wrong_credentials_say_so(store, key, s3):
     with pytest.raises(NotFound):
         store.get(store.at(key))
@@ -201,6 +216,8 @@ def test_what_is_missing_is_not_found_and_wrong_credentials_say_so(store, key, s
         stranger.get(stranger.at(key))
     with pytest.raises(ConfigurationError):
         stranger.put_frames([(key, b"x")])
+    with pytest.raises(ConfigurationError, match="bucket's name"):
+        S3(settings_of(s3, bucket="no-such-bucket")).delete_below(video_prefix(uuid.uuid4(), uuid.uuid4()))
     with pytest.raises(ConfigurationError, match="ARGUS_BUCKET"):
         S3(settings_of(s3, bucket="no-such-bucket")).check()
     store.check()
