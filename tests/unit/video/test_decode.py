@@ -31,7 +31,7 @@ def test_every_picture_of_a_sound_clip_is_kept_at_its_time_as_displayed(name, tm
     assert video.kept[0].pixels.shape == (224, 224, 3)
     assert corners(video.kept[0].pixels) == clip.corners
     assert "damaged" not in video.warnings
-    if "rotat" not in name and "mirror" not in name:
+    if "rotated" not in name and "mirrored" not in name:
         first = clip.facts.get("first_number", 0)
         assert video.numbers == [first + n for n in range(len(clip.pts_us))]
 
