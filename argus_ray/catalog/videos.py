@@ -20,6 +20,10 @@ LISTED: LiteralString = """
     poster, source_uri, version, created_at, updated_at, uploaded_at, ready_at
 """
 COLUMNS: LiteralString = LISTED + ", probe"
+# A video keeps the policy that was the project's when it came, so that what is kept of it never depends on the day.
+_SAMPLING: LiteralString = (
+    "coalesce(%(sampling)s::jsonb, (select p.sampling from projects p where p.id = %(project_id)s))"
+)
 _NO_VIDEO = NotFound("there is no such video, or it is not yours")
 
 
@@ -35,7 +39,7 @@ def insert(project_id: UUID, new: VideoCreate) -> Statement[VideoRow]:
         VideoRow,
         f"""
         insert into videos (project_id, name, size_bytes, content_type, sha256, sampling, metadata, created_by)
-        values (%(project_id)s, %(name)s, %(size_bytes)s, %(content_type)s, %(sha256)s, %(sampling)s,
+        values (%(project_id)s, %(name)s, %(size_bytes)s, %(content_type)s, %(sha256)s, {_SAMPLING},
                 coalesce(%(metadata)s::jsonb, '{{}}'), user_id())
         returning {COLUMNS}
         """,
@@ -65,7 +69,7 @@ def insert_imported(
         f"""
         insert into videos (project_id, name, state, source_uri, size_bytes, content_type, sampling, metadata, created_by,
                             uploaded_at)
-        values (%(project_id)s, %(name)s, 'uploaded', %(source_uri)s, %(size_bytes)s, %(content_type)s, %(sampling)s,
+        values (%(project_id)s, %(name)s, 'uploaded', %(source_uri)s, %(size_bytes)s, %(content_type)s, {_SAMPLING},
                 coalesce(%(metadata)s::jsonb, '{{}}'), user_id(), now())
         returning {COLUMNS}
         """,

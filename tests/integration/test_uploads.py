@@ -80,6 +80,21 @@ def test_a_video_is_announced_sent_and_completed_into_a_queued_job(place, ana, p
     assert place.s3.get(place.s3.original(project, video["id"])) == body
 
 
+def test_a_video_keeps_the_policy_that_was_the_projects_when_it_came(ana, place):
+    project = place.project(ana)
+    old = announce(ana, project, b"x").json()["video"]
+    ana.patch(
+        f"/v1/projects/{project}", json={"sampling": {"policy": "keyframes"}}, headers={"If-Match": "*"}
+    ).raise_for_status()
+    new = announce(ana, project, b"x").json()["video"]
+    own = announce(ana, project, b"x", sampling={"policy": "uniform", "count": 5}).json()["video"]
+
+    assert (old["sampling"]["policy"], old["sampling"]["fps"]) == ("fps", 1.0)
+    assert new["sampling"]["policy"] == "keyframes"
+    assert (own["sampling"]["policy"], own["sampling"]["count"]) == ("uniform", 5)
+    assert ana.get(f"/v1/videos/{old['id']}").json()["sampling"] == old["sampling"]
+
+
 def test_completing_twice_gives_the_same_job(ana, project, body):
     created = announce(ana, project, body).json()
     send(created["upload"], body)
