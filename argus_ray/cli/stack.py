@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -36,8 +35,13 @@ def up(*, detach: bool, demo_models: bool) -> None:
     if detach:
         _up_detached(settings, demo_models=demo_models)
         return
-    with _progress() as report:
-        supervisor.run(settings, report, lambda state: click.echo(_addresses(state)))
+    with _bars() as bars:
+
+        def ready(state: State) -> None:
+            bars.stop()  # what comes from now on, for days perhaps, are lines
+            click.echo(_addresses(state))
+
+        supervisor.run(settings, functools.partial(_tell, bars), ready)
 
 
 @click.command()
@@ -108,30 +112,28 @@ def _addresses(state: State) -> str:
     return "\n".join(f"{label + ':':<38}{value}" for name, label in names.items() if (value := getattr(state, name)))
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, str], None]]:
-    """What to tell of each part: a line a part with a moving bar on a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda part, what: click.echo(f"{part}: {what}", err=True)
-        return
-    columns = (
+def _bars() -> Progress:
+    """A moving line for each part, on a terminal."""
+    return Progress(
         TextColumn("{task.fields[part]:<12}"),
         BarColumn(bar_width=20),
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks = {}
 
-        def report(part: str, what: str) -> None:
-            if part not in tasks:
-                tasks[part] = progress.add_task(what, total=None, part=part)
-            if what.startswith("ready"):
-                progress.update(tasks[part], description=what, total=1, completed=1)
-            else:
-                progress.reset(tasks[part], description=what, total=None)
 
-        yield report
+def _tell(bars: Progress, part: str, what: str) -> None:
+    """What happened to a part: on its bar while there are bars, else as a line."""
+    if bars.disable or not bars.live.is_started:
+        click.echo(f"{part}: {what}", err=True)
+        return
+    task = next((task.id for task in bars.tasks if task.fields["part"] == part), None)
+    if task is None:
+        task = bars.add_task(what, total=None, part=part)
+    ready = what.startswith("ready")
+    bars.update(task, description=what, total=1 if ready else None, completed=1 if ready else 0)
 
 
 def _up_detached(settings: Settings, *, demo_models: bool) -> None:
