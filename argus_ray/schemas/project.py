@@ -22,7 +22,7 @@ class Role(StrEnum):
 
 
 class ProjectCreate(Request):
-    name: Name
+    name: Annotated[Name, Field(examples=["Harbour cameras"])]
 
 
 class ProjectUpdate(Request):
@@ -44,7 +44,7 @@ class Project(Schema):
     updated_at: Timestamp
 
 
-Email = Annotated[Text, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$")]
+Email = Annotated[Text, Field(max_length=320, pattern=r"^[^@\s]+@[^@\s]+$", examples=["ada@example.org"])]
 
 
 class MemberInvite(Request):
@@ -75,7 +75,7 @@ Scope = Literal["read", "write"]
 class ApiKeyCreate(Request):
     """A key acts as a member of `role`; scope `read` alone makes it read only."""
 
-    name: Name
+    name: Annotated[Name, Field(examples=["nightly uploads"])]
     role: Literal[Role.EDITOR, Role.ANNOTATOR, Role.VIEWER] = Role.EDITOR
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=2)] = ["read", "write"]
     expires_at: Timestamp | None = None
@@ -128,7 +128,7 @@ class Me(Schema):
 
 
 class MeUpdate(Request):
-    settings: JsonObject
+    settings: Annotated[JsonObject, Field(examples=[{"theme": "dark"}])]
 
 
 class SignIn(Schema):
