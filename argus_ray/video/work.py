@@ -67,7 +67,9 @@ def resume(
     stored: Stored, probe: Probe, segment: SegmentPlan, policy: SamplingPolicy, output: Output, limits: Limits
 ) -> Iterator[Kept | Summary]:
     """The kept frames of one segment, then its Summary."""
-    with open_source(stored.location, size_bytes=stored.size_bytes, scratch=stored.scratch) as source:
+    with open_source(
+        stored.location, size_bytes=stored.size_bytes, scratch=stored.scratch, share=segment.share
+    ) as source:
         yield from _sound(source, extract(source, probe, segment, policy, output, limits))
 
 
