@@ -35,10 +35,11 @@ from argus_ray.schemas.frame import Hit
 from argus_ray.schemas.project import Project
 from argus_ray.schemas.video import Video, VideoState
 from argus_ray.synthetic.language import Query, bare
+from argus_ray.synthetic.scene import HELD_OUT
 from argus_ray.synthetic.video import VideoTruth, encode_video, plan_video
 
 FOLDER = Path("demo")
-SEED = 20
+SEED = 24
 VIDEOS, SECONDS, SIZE = 6, 6.0, (640, 360)
 QUERIES = 6
 SHEET_COLUMNS = 6
@@ -227,15 +228,16 @@ def _drawn(status: dict[str, Any], steps: Steps) -> None:
 
 
 def _queries(truths: dict[str, VideoTruth]) -> list[Query]:
-    """Bare queries ("red car") for the largest thing of some shots."""
+    """Bare queries ("red car") for the largest thing of some shots, of the pairs that the weights were taught."""
     largest = [
         max(shot.scene.things, key=lambda thing: thing.size)
         for truth in truths.values()
         for shot in truth.shots
         if shot.scene.things
     ]
+    taught = [thing for thing in largest if (thing.colour, thing.shape) not in HELD_OUT]
     chosen: dict[str, Query] = {}
-    for thing in sorted(largest, key=lambda thing: -thing.size):
+    for thing in sorted(taught, key=lambda thing: -thing.size):
         query = bare(thing.colour, thing.shape)
         chosen.setdefault(query.text, query)
     return list(chosen.values())[:QUERIES]
