@@ -148,6 +148,9 @@ class Watch:
             except (ArgusError, httpx.HTTPError, OSError) as error:
                 log.warning("%s", error)
                 self.database.close()
+            except Exception:  # the watch goes on, whatever happened to one step of it
+                log.exception("a step of the dispatcher failed")
+                self.database.close()
 
     def start_runs(self, *, upload_announced: bool) -> None:
         with self.database.transaction() as tx:

@@ -153,8 +153,8 @@ def place(postgres: Postgres, seaweedfs: SeaweedFS, folder: Path, **changes: Any
 
 def environment(settings: Settings) -> dict[str, str]:
     """These settings as a process reads them."""
-    plain = {name: settings.secret(name) or getattr(settings, name) for name in settings.model_fields_set}
-    plain = {name: value.get_secret_value() if isinstance(value, SecretStr) else value for name, value in plain.items()}
+    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+    plain = {name: v.get_secret_value() if isinstance(v, SecretStr) else v for name, v in values.items()}
     return {f"ARGUS_{name.upper()}": str(value) for name, value in plain.items() if value is not None}
 
 
@@ -175,7 +175,7 @@ def running(here: Place, **changes: Any) -> Iterator[str]:
         assert not thread.is_alive(), "the run does not end"
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+def wait_until(condition: Callable[[], Any], timeout_s: float = 90) -> Any:
     """What the condition says, once that is true."""
     end = time.monotonic() + timeout_s
     while not (found := condition()):
