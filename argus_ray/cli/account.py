@@ -13,11 +13,12 @@ from argus_ray.errors import ArgusError, Unauthenticated
 
 
 @click.command()
+@click.option("--url", help="Argus to sign in at. Default: ARGUS_URL, or the one of the last login.")
 @click.option("--email", envvar="ARGUS_EMAIL", help="Asked for when it is not given.")
 @click.option("--new", is_flag=True, help="Make the account first.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.pass_obj
-def login(endpoint: Endpoint, email: str | None, *, new: bool, password_stdin: bool) -> None:
+def login(endpoint: Endpoint, url: str | None, email: str | None, *, new: bool, password_stdin: bool) -> None:
     """Sign in: argus login --url http://127.0.0.1:8000 --email me@example.com
 
     The password is asked for, or taken from ARGUS_PASSWORD or with --password-stdin.
@@ -25,7 +26,7 @@ def login(endpoint: Endpoint, email: str | None, *, new: bool, password_stdin: b
     from argus_ray.cli import session
     from argus_ray.client import Client, sign_in, sign_up
 
-    url = endpoint.url or _url_before()
+    url = url or endpoint.url or _url_before()
     if not url:
         raise click.UsageError("which Argus? Give --url, or set ARGUS_URL; `argus status` shows the local one's")
     if not email:

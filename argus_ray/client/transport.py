@@ -35,7 +35,7 @@ def checked_url(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise ConfigurationError(f"{url!r} is not the address of an Argus: {error}") from None
-    if parsed.scheme not in {"http", "https"} or not parsed.host:
+    if parsed.scheme not in {"http", "https"} or not parsed.host or any(c.isspace() for c in url):
         raise ConfigurationError(f"{url!r} is not the address of an Argus: write it as http://127.0.0.1:8000")
     return url.rstrip("/")
 

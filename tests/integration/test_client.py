@@ -193,9 +193,9 @@ def test_errors_are_what_a_person_can_do_about_them(place, argus, project):
         )
     assert refused.value.facts["errors"][0]["pointer"] == "/name"
     assert refused.value.facts["request_id"]
+    old = argus.projects.get(project)
+    argus.projects.update(old, ProjectUpdate(name="Street 2"))
     with pytest.raises(PreconditionFailed) as stale:
-        old = argus.projects.get(project)
-        argus.projects.update(old, ProjectUpdate(name="Street 2"))
         argus.projects.update(old, ProjectUpdate(name="Street 3"))
     assert stale.value.facts["current_version"] == old.version + 1
     with Client(place.url, place.issuer.token("eve@example.org")) as eve, pytest.raises(NotFound):
