@@ -45,6 +45,7 @@ IN_FLIGHT = 2  # rows in an actor's hands: enough for segments of a CPU-second, 
 READER_CPUS = WRITER_CPUS = 0.01
 EXTRACTOR_CPUS = 0.5
 EMBEDDER_CPUS = 0.3
+EMBEDDER_GPUS = 0.5  # where there are any: one GPU then also holds the deployment that search asks
 PROGRESS_S = 1.0
 GAUGES_S = 5.0
 
@@ -105,6 +106,7 @@ def pipeline(settings: Settings, run_id: UUID, model: Model) -> Dataset:
             fn_constructor_args=(settings,),
             compute=_pool(settings.embedders, IN_FLIGHT),
             num_cpus=EMBEDDER_CPUS,
+            num_gpus=_embedder_gpus(settings),
         )
         .map(
             CatalogWriter,
@@ -155,6 +157,12 @@ def _gauge(database: Database, metrics: IngestMetrics) -> None:
     depth = database.retry(lambda tx: tx.one(segments.depth()))
     metrics.segments_queued.set(depth.queued)
     metrics.segments_running.set(depth.running)
+
+
+def _embedder_gpus(settings: Settings) -> float | None:
+    """Ray hides the GPUs from whoever does not ask for one. None: there is none, or it is not wanted."""
+    wanted = settings.device == "cuda" or (settings.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    return EMBEDDER_GPUS if wanted else None
 
 
 def _set_context() -> None:

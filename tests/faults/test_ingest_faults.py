@@ -13,6 +13,7 @@ import psutil
 import psycopg
 import pytest
 import ray
+from ray.cluster_utils import Cluster
 
 from argus_ray.catalog import segments
 from argus_ray.catalog.connect import Database
@@ -119,19 +120,27 @@ def test_a_killed_stage_changes_nothing(here, clip, undisturbed, stage):
     assert here.content() == undisturbed
 
 
-def test_a_killed_driver_changes_nothing(here, clip, undisturbed):
-    upload(here, clip)
+@contextmanager
+def driven(here, address: str):
+    """A run in a process of its own."""
     driver = subprocess.Popen(
         [sys.executable, "-m", "jobs.ingest"],
-        env={**os.environ, **environment(here.settings), "ARGUS_RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        env={**os.environ, **environment(here.settings), "ARGUS_RAY_ADDRESS": address},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    wait_until(lambda: midway(here))
-    driver.kill()
-    driver.wait()
-    assert not ended(here)
+    try:
+        yield driver
+    finally:
+        driver.kill()
+        driver.wait()
 
+
+def test_a_killed_driver_changes_nothing(here, clip, undisturbed):
+    upload(here, clip)
+    with driven(here, ray.get_runtime_context().gcs_address):
+        wait_until(lambda: midway(here))
+    assert not ended(here)
     worker = Database(here.settings.secret("worker_database_url"))
 
     def given_back():  # as the dispatcher does
@@ -144,6 +153,31 @@ def test_a_killed_driver_changes_nothing(here, clip, undisturbed):
     assert here.states() == ["ready"] * len(NAMES)
     assert here.content() == undisturbed
     assert here.one("select max(attempts) from segments")["max"] == 1
+
+
+def test_a_lost_node_changes_nothing_and_costs_no_attempt(postgres, s3, clip, undisturbed, tmp_path):
+    """One extractor fits on the head, the other needs the second node, which goes and is replaced, as spot nodes are."""
+    here = place(postgres, s3, tmp_path, **{**SETTINGS, "extractors": 2, "linger_s": 5})
+    upload(here, clip)
+    two = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100 * 2**20})
+    try:
+        node = two.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+        with driven(here, two.address) as driver:
+            on_it = "select from segments where started_on = %s and state = 'running'"
+            wait_until(lambda: here.all(on_it, node.node_id))
+            two.remove_node(node, allow_graceful=False)
+            two.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+            wait_until(lambda: ended(here), 150)
+            assert driver.wait(60) == 0
+        assert here.states() == ["ready"] * len(NAMES)
+        assert here.content() == undisturbed
+        assert here.one("select max(attempts), sum(preemptions) > 0 as noticed from segments") == {
+            "max": 1,
+            "noticed": True,
+        }
+    finally:
+        here.close()
+        two.shutdown()
 
 
 def test_a_killed_postgres_changes_nothing(s3, clip, undisturbed, tmp_path):

@@ -39,6 +39,7 @@ from argus_ray.errors import (
     ChecksumMismatch,
     ConfigurationError,
     FenceLost,
+    NotFound,
     SourceChanged,
     SourceGone,
     Unavailable,
@@ -101,7 +102,9 @@ class FrameExtractor:
             log.info("segment %s is with another run or cancelled: its extraction stops", segment.segment_id)
         except (VideoError, SourceChanged) as error:
             yield chunks.failed(error)
-        except (Unavailable, SourceGone) as error:
+        except NotFound:
+            yield chunks.failed(_gone())
+        except (Unavailable, ConfigurationError, SourceGone) as error:
             if isinstance(error, SourceGone) and error.facts.get("http_status") in {404, 410}:
                 yield chunks.failed(error)
                 return
@@ -181,7 +184,7 @@ class FrameExtractor:
         """Of an imported file. Raises SourceGone."""
         head = self.s3.head(source)
         if head is None:
-            raise SourceGone("the stored file is not there any more: upload it again", http_status=404)
+            raise _gone()
         return head.size_bytes
 
     def _check_bytes(self, segment: Started, source: objects.Location) -> None:
@@ -339,6 +342,10 @@ class _Chunks:
         full = _Full(self, self.number, self.frames, summary)
         self.number, self.frames = self.number + 1, []
         return full
+
+
+def _gone() -> SourceGone:
+    return SourceGone("the stored file is not there any more: upload it again", http_status=404)
 
 
 def _used_up(segment: Started) -> ArgusError:
