@@ -169,7 +169,7 @@ class Watch:
     def reclaim(self) -> None:
         """Give back what nobody works on, and forget the runs that held it."""
         with self.database.transaction() as tx:
-            back = tx.all(segments.reclaim(stale_s=self.stale_s))
+            back = tx.all(segments.reclaim(stale_s=self.stale_s, nodes=_living_nodes()))
             gone = tx.all(runs.bury())
         if back:
             log.warning("%d segments were given back: their runs are gone, or they stood still", len(back))
@@ -211,6 +211,11 @@ class Watch:
                 thumbnails.close()
         if swept != Swept():
             log.info("%s", swept)
+
+
+def _living_nodes() -> list[str] | None:
+    """None where this process does not belong to the cluster."""
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]] if ray.is_initialized() else None
 
 
 @serve.deployment(num_replicas=1, health_check_period_s=10, graceful_shutdown_timeout_s=5)

@@ -502,32 +502,44 @@ def progress(job_ids: Sequence[UUID]) -> Statement[None]:
     )
 
 
-def reclaim(*, stale_s: float, now: datetime | None = None) -> Statement[UUID]:
-    """Give back what lapsed runs held, and what shows no progress for `stale_s`.
+def reclaim(
+    *, stale_s: float, nodes: Sequence[str] | None = None, lost_node_s: float = 60, now: datetime | None = None
+) -> Statement[UUID]:
+    """Give back what lapsed runs held, what was started on a node that is none of `nodes` (the living, where that is
+    known) and has not moved for `lost_node_s`, and what shows no progress for `stale_s`.
 
-    With a lost run the attempt does not count; a segment that stands still may be the cause itself, and its does.
+    With a lost run or node the attempt does not count; a segment that stands still may be the cause itself, and its does.
     """
     return Statement(
         UUID,
         """
         with clock as (
           select coalesce(%(now)s::timestamptz, now()) as now
-        ), lost as materialized (
-          select s.id, r.id is null as orphaned
+        ), held as (
+          select s.id, r.id is null as orphaned,
+            coalesce(s.started_on <> all (%(nodes)s::text[]), false) as node_lost,
+            clock.now - coalesce(s.progressed_at, s.claimed_at) as still
           from clock, segments s left join runs r on r.id = s.run_id and r.lease_until > (select now from clock)
           where s.state = 'running'
-            and (r.id is null or coalesce(s.progressed_at, s.claimed_at) < clock.now - make_interval(secs => %(stale_s)s))
+        ), lost as materialized (
+          select s.id, held.orphaned or held.node_lost as innocent
+          from held join segments s on s.id = held.id
+          where s.state = 'running'
+            and (held.orphaned or held.node_lost and held.still > make_interval(secs => %(lost_node_s)s)
+                 or held.still > make_interval(secs => %(stale_s)s))
           for update of s skip locked
         )
         update segments s set
           state = 'queued', run_id = null, preemptions = s.preemptions + 1,
-          attempts = s.attempts - (lost.orphaned and s.started_at is not null and s.attempts > 0
+          attempts = s.attempts - (lost.innocent and s.started_at is not null and s.attempts > 0
                                    and s.preemptions < %(most)s)::integer,
           started_at = null, started_on = null, not_before = clock.now
         from lost, clock where s.id = lost.id
         returning s.id
         """,
         stale_s=stale_s,
+        nodes=list(nodes) if nodes is not None else None,
+        lost_node_s=lost_node_s,
         most=MOST_PREEMPTIONS,
         now=now,
     )

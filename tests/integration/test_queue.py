@@ -467,6 +467,16 @@ def test_a_lost_run_gives_its_attempts_back_and_a_standstill_does_not(queue):
     assert queue.one("select attempts, preemptions from segments") == {"attempts": 1, "preemptions": 2}
 
 
+def test_what_was_started_on_a_lost_node_is_given_back_without_its_attempt(queue):
+    queue.video()
+    queue.started(queue.run(lease_s=3600))
+    later = datetime.now(UTC) + timedelta(seconds=61)
+    assert queue.maybe(segments.reclaim(stale_s=600, nodes=["a", "b"], now=later)) is None
+    assert queue.maybe(segments.reclaim(stale_s=600, nodes=["b"])) is None
+    assert queue.maybe(segments.reclaim(stale_s=600, nodes=["b"], now=later)) is not None
+    assert queue.one("select attempts, preemptions from segments") == {"attempts": 0, "preemptions": 1}
+
+
 def test_a_start_after_a_lost_node_does_not_count_as_an_attempt(queue):
     queue.video()
     claim = queue.claim(queue.run())
