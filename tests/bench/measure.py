@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-ROUNDS = 5
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -26,25 +24,42 @@ class Cost:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the table. `ratio` is how many times better than the peer, or whatever `target` is about."""
+    """One line of the table. `figure` is how many times better than the peer, or whatever `target` and `unit` are about.
+
+    Without a target it is told and not judged. `note` says what a reader must know to read it right.
+    """
 
     number: str
     name: str
     ours: str
     peer: str
-    ratio: float
-    target: float
+    figure: float
+    target: float | None = None
     note: str = ""
+    unit: str = "x"
     smaller_is_better: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def reached(self) -> bool:
-        return self.ratio <= self.target if self.smaller_is_better else self.ratio >= self.target
+        if self.target is None:
+            return True
+        return self.figure <= self.target if self.smaller_is_better else self.figure >= self.target
 
     @property
     def verdict(self) -> str:
+        if self.target is None:
+            return "told"
         return "reached" if self.reached else "short of"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A benchmark that did not come to its end, and why."""
+
+    number: str
+    name: str
+    why: str
 
 
 def cost(work: Callable[[], object]) -> Cost:
@@ -59,7 +74,7 @@ def _cpu_s() -> float:
     return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
 
 
-def side_by_side(*works: Callable[[], object], rounds: int = ROUNDS) -> list[Cost]:
+def side_by_side(*works: Callable[[], object], rounds: int) -> list[Cost]:
     """The median cost of each work, run in turns after one round that does not count."""
     costs: list[list[Cost]] = [[] for _ in works]
     for round_ in range(rounds + 1):
