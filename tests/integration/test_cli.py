@@ -396,14 +396,6 @@ def test_every_command_has_an_example():
     assert [name for name, example in _examples() if not example] == []
 
 
-@pytest.fixture(scope="module")
-def stage(place, s3, tmp_path_factory):
-    """What the examples speak of, made anew for each by `fresh`."""
-    folder = tmp_path_factory.mktemp("examples")
-    (folder / "clips").mkdir()
-    return folder
-
-
 @pytest.mark.parametrize(("name", "example"), [one for one in _examples() if one[0] not in ELSEWHERE])
 def test_the_example_in_the_help_does_what_it_says(
     place, s3, argus, project, signed_in, tmp_path, monkeypatch, name, example

@@ -387,9 +387,9 @@ def test_a_file_that_may_not_be_read_says_so(argus, project, tmp_path):
 
 def test_names_of_any_script_and_of_none_are_kept_as_well_as_they_can(argus, project, tmp_path):
     assert argus.videos.upload(project, a_file(tmp_path, name="улица 東京 🚗.mp4")).name == "улица 東京 🚗.mp4"
-    odd = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.mp4"))
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/clip\xe9.mp4"))
     odd.write_bytes(os.urandom(100))
-    assert argus.videos.upload(project, odd).name == "caf\ufffd.mp4"
+    assert argus.videos.upload(project, odd).name == "clip\ufffd.mp4"
     long = a_file(tmp_path, name="x" * 246 + ".mp4")
     assert argus.videos.upload(project, long).name == "x" * 196 + ".mp4"
 
