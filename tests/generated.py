@@ -37,7 +37,7 @@ def commands_table() -> str:
     for words, command in _commands(cli, ()):
         arguments = [p.make_metavar(click.Context(command)) for p in command.params if isinstance(p, click.Argument)]
         first = (command.help or "").split("\n", maxsplit=1)[0].split(": argus ", maxsplit=1)[0].rstrip(".")
-        lines.append(f"| `{' '.join(('argus', *words, *arguments))}` | {first} |")
+        lines.append(f"| `{_plain(' '.join(('argus', *words, *arguments)))}` | {first} |")
     return "\n".join(lines)
 
 

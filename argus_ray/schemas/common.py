@@ -37,7 +37,7 @@ def storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(storable)]
-Name = Annotated[str, AfterValidator(storable), Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 
 
 def storable_tree(value: Any, depth: int = 0) -> Any:
