@@ -61,6 +61,7 @@ def run(
     with locked(home):
         secrets = keys.load(home)
         end_leftovers(secrets.stack_id, report)
+        cluster.clear_sessions(home)
         stack = describe(home, settings, secrets, applications)
         try:
             asyncio.run(supervise(stack, report, on_ready))

@@ -1,5 +1,6 @@
 """The stack as a value: ports, addresses, and who is told what."""
 
+import shutil
 import socket
 
 import pytest
@@ -83,3 +84,18 @@ def test_a_home_with_a_long_path_has_its_ray_sockets_elsewhere_in_a_closed_folde
     assert len(f"{folder}") + cluster.LONGEST_SESSION_SOCKET <= cluster.LONGEST_SOCKET_PATH
     assert folder.parent.stat().st_mode & 0o777 == 0o700
     folder.parent.rmdir()
+
+
+def test_of_earlier_sessions_of_ray_the_last_two_are_kept_without_their_sockets(tmp_path):
+    sessions = cluster.session_folder(open_home(tmp_path))
+    names = [f"session_2026-11-2{day}_10-00-00_000000_1" for day in range(4)]
+    for name in names:
+        (sessions / name / "sockets").mkdir(parents=True)
+        (sessions / name / "logs").mkdir()
+
+    cluster.clear_sessions(tmp_path)
+
+    assert sorted(path.name for path in sessions.iterdir()) == names[-2:]
+    assert not list(sessions.glob("*/sockets"))
+    assert len(list(sessions.glob("*/logs"))) == 2
+    shutil.rmtree(sessions.parent)
