@@ -7,6 +7,7 @@ so that it survives pickling between Ray processes; what a program may want to r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 
@@ -28,6 +29,13 @@ class ArgusError(Exception):
     def reason(self) -> dict[str, Any]:
         """The form in which it is kept on a row: type and sentence, and the facts beside them."""
         return {"type": self.type, "detail": self.detail, **({"facts": self.facts} if self.facts else {})}
+
+
+def kinds(base: type[ArgusError] = ArgusError) -> Iterator[type[ArgusError]]:
+    """Every kind of error, the general before the special."""
+    yield base
+    for kind in base.__subclasses__():
+        yield from kinds(kind)
 
 
 def _rebuild(kind: type[ArgusError], detail: str, facts: dict[str, Any]) -> ArgusError:

@@ -17,12 +17,10 @@ from uuid import UUID
 from argus_ray.catalog import jobs, videos
 from argus_ray.catalog.statement import AsyncTx, Statement
 from argus_ray.errors import Conflict, Forbidden
-from argus_ray.schemas.job import Job, JobState
+from argus_ray.schemas.job import ENDED, Job, JobState
 from argus_ray.schemas.video import Reingest, VideoState
 
 R = TypeVar("R")
-
-ENDED = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
 async def reingest(tx: AsyncTx, video_id: UUID, asked: Reingest) -> Job:

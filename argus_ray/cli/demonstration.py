@@ -28,10 +28,10 @@ import numpy as np
 
 from argus_ray.cli.contact_sheet import Cell, Row, draw
 from argus_ray.client import Client, SessionAuth, sign_up
-from argus_ray.client.client import ENDED
 from argus_ray.client.events import Event, events
 from argus_ray.errors import ArgusError, InvalidRequest
 from argus_ray.schemas.frame import Hit
+from argus_ray.schemas.job import ENDED
 from argus_ray.schemas.project import Project
 from argus_ray.schemas.video import Video, VideoState
 from argus_ray.synthetic.language import Query, bare

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from argus_ray.errors import ArgusError, TooManyRequests, Unavailable
+from argus_ray.errors import ArgusError, TooManyRequests, Unavailable, kinds
 from argus_ray.schemas.common import Page
 
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def problem(response: httpx.Response) -> ArgusError:
         if status == httpx.codes.TOO_MANY_REQUESTS:  # Serve's proxy says so in plain text
             return TooManyRequests(f"{_server(response)} has more to do than it can: try again a little later")
         return Unavailable(f"{_server(response)} answered {status} and not as Argus does: check the address")
-    kind = next((kind for kind in _kinds(ArgusError) if kind.type == name), None) or _of_status(status)
+    kind = next((kind for kind in kinds() if kind.type == name), None) or _of_status(status)
     found = said.get("errors")
     fields = [f"{one.get('pointer', '')}: {one.get('detail', '')}" for one in found] if isinstance(found, list) else []
     if len(fields) > 1:  # the detail names the first
@@ -106,15 +106,9 @@ def problem(response: httpx.Response) -> ArgusError:
     return error
 
 
-def _kinds(base: type[ArgusError]) -> Iterator[type[ArgusError]]:
-    yield base
-    for kind in base.__subclasses__():
-        yield from _kinds(kind)
-
-
 def _of_status(status: int) -> type[ArgusError]:
     """For a problem that a newer server names and this client does not know."""
-    return next((kind for kind in _kinds(ArgusError) if kind.status == status), ArgusError)
+    return next((kind for kind in kinds() if kind.status == status), ArgusError)
 
 
 def _server(response: httpx.Response) -> str:

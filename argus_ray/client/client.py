@@ -27,7 +27,7 @@ from argus_ray.client.transport import Tries, checked_url, options
 from argus_ray.client.upload import Steps, upload
 from argus_ray.errors import Unavailable
 from argus_ray.schemas.frame import Hit, Search, SearchAnswer
-from argus_ray.schemas.job import Job, JobState
+from argus_ray.schemas.job import ENDED, Job
 from argus_ray.schemas.project import SignIn
 from argus_ray.schemas.video import SamplingPolicy, Video
 
@@ -36,7 +36,6 @@ T = TypeVar("T")
 Row = TypeVar("Row", bound=BaseModel)
 
 LONGEST_WAIT_S = 30
-ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 STOPPING_S = 5
 
 

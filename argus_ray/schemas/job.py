@@ -23,6 +23,9 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
 class Job(Schema):
     """`progress` runs from 0 to 1; `attempts` counts starts of the work."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -25,6 +24,7 @@ from argus_ray.errors import (
     NotFound,
     Unauthenticated,
     Unavailable,
+    kinds,
 )
 from argus_ray.schemas.common import Problem
 
@@ -134,13 +134,6 @@ def _pointer(location: tuple[int | str, ...]) -> str:
 
 
 # -- the pages -------------------------------------------------------------------------------------
-
-
-def kinds(base: type[ArgusError] = ArgusError) -> Iterator[type[ArgusError]]:
-    """Every kind of error, the general before the special."""
-    yield base
-    for kind in base.__subclasses__():
-        yield from kinds(kind)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

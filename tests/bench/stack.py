@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from argus_ray.client import Client, SessionAuth, sign_up
-from argus_ray.client.client import ENDED
-from argus_ray.schemas.job import Job, JobState
+from argus_ray.schemas.job import ENDED, Job, JobState
 from argus_ray.schemas.project import Project
 
 PYTHON = Path(sys.executable)

@@ -15,7 +15,7 @@ from argus_ray import ingests
 from argus_ray.catalog import jobs
 from argus_ray.catalog.connect import as_caller
 from argus_ray.schemas.common import Page
-from argus_ray.schemas.job import Job, JobKind, JobState
+from argus_ray.schemas.job import ENDED, Job, JobKind, JobState
 from serve_apps.api.dependencies import Caller, NewestFirst, ProjectId, UserTx, newest
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
@@ -76,10 +76,10 @@ async def get_job(
         async with as_caller(request.app.state.database, who.claims) as tx:
             job = await tx.one(jobs.get(job_id))
         left = end - time.monotonic()
-        if job.state in ingests.ENDED or left <= 0 or await request.is_disconnected():
+        if job.state in ENDED or left <= 0 or await request.is_disconnected():
             break
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
-    if job.state not in ingests.ENDED:
+    if job.state not in ENDED:
         response.headers["Retry-After"] = "2"
     return job

@@ -13,10 +13,9 @@ import httpx
 import pytest
 from fastapi.requests import Request
 
-from argus_ray.errors import ArgusError, Conflict
+from argus_ray.errors import ArgusError, Conflict, kinds
 from argus_ray.settings import Settings
 from serve_apps.api.app import create_app
-from serve_apps.api.problems import kinds
 from serve_apps.api.problems import problem as as_problem
 from tests.people import TestIssuer, serving
 
