@@ -1,7 +1,8 @@
 """What routes ask for, as types.
 
 `UserTx` commits before the answer leaves, so that nobody is told of what did not happen. A path with `{project_id}`
-takes `ProjectId`, or `OwnedProjectId`: whoever may not see the project gets the same 404 as for one that does not exist.
+takes `ProjectId`, `EditableProjectId` or `OwnedProjectId`: whoever may not see the project gets the same 404 as for one
+that does not exist.
 """
 
 from __future__ import annotations
@@ -107,7 +108,18 @@ async def owned_project(project_id: Annotated[UUID, Path()], tx: UserTx) -> UUID
     return project_id
 
 
+async def editable_project(project_id: Annotated[UUID, Path()], tx: UserTx) -> UUID:
+    """Raises NotFound unless the caller may see the project, Forbidden unless they may add to it.
+
+    For routes that ask S3 before they write: what lies there is not for everybody to find out.
+    """
+    if (await tx.one(projects.get(project_id))).role not in {Role.OWNER, Role.EDITOR}:
+        raise Forbidden("only an owner or editor of the project may do that: ask an owner")
+    return project_id
+
+
 ProjectId = Annotated[UUID, Depends(visible_project, scope="function")]
+EditableProjectId = Annotated[UUID, Depends(editable_project, scope="function")]
 OwnedProjectId = Annotated[UUID, Depends(owned_project, scope="function")]
 
 

@@ -31,7 +31,18 @@ from argus_ray.schemas.video import (
     VideoUpdate,
 )
 from argus_ray.thumbnails import thumbnail_key
-from serve_apps.api.dependencies import S3, IfMatch, NewestFirst, ProjectId, Settings, UserTx, edit, newest, tagged
+from serve_apps.api.dependencies import (
+    S3,
+    EditableProjectId,
+    IfMatch,
+    NewestFirst,
+    ProjectId,
+    Settings,
+    UserTx,
+    edit,
+    newest,
+    tagged,
+)
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
 
@@ -88,7 +99,7 @@ async def create_video(
     responses=documented(403, 404, 409, 422, 503),
 )
 async def import_video(
-    project_id: ProjectId, asked: VideoImport, tx: UserTx, s3: S3, settings: Settings, response: Response
+    project_id: EditableProjectId, asked: VideoImport, tx: UserTx, s3: S3, settings: Settings, response: Response
 ) -> Job:
     """Take a file that lies in a bucket, without copying it; the job of its ingest, which names the video.
 
