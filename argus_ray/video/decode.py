@@ -38,7 +38,6 @@ class Kept:
     height: int
     jpeg: bytes
     pixels: npt.NDArray[np.uint8]
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +172,7 @@ class _Extraction:
             self.dropped += 1
             return
         self.kept += 1
-        why = {"keyframes": "keyframe", "scenes": "scene"}.get(self.policy.policy, self.policy.policy)
-        yield Kept(pts_us, picture.width, picture.height, picture.jpeg(), picture.pixels, why)
+        yield Kept(pts_us, picture.width, picture.height, picture.jpeg(), picture.pixels)
 
 
 def _merged(ranges: list[tuple[int, int]], gap_us: int) -> tuple[tuple[int, int], ...]:

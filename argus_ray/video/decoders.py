@@ -105,12 +105,12 @@ class PyavDecoder:
         if frame.width * frame.height > self.limits.max_pixels:
             raise VideoTooLarge(
                 f"the picture becomes {frame.width}x{frame.height} in mid-stream and the limit is "
-                f"{self.limits.max_pixels} pixels: scale the video down, or ask an owner to raise max_pixels"
+                f"{self.limits.max_pixels} pixels: scale the video down, or have an operator raise ARGUS_MAX_PIXELS"
             )
         if self.decoded > self.limits.max_video_frames:
             raise VideoTooLarge(
-                f"a segment gave more than {self.limits.max_video_frames} pictures: cut the video, or ask an owner to "
-                "raise max_video_frames"
+                f"a segment gave more than {self.limits.max_video_frames} pictures: cut the video, or have an operator "
+                "raise ARGUS_MAX_VIDEO_FRAMES"
             )
 
     def _us(self, pts: int) -> int:

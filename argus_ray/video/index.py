@@ -157,7 +157,7 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits)
         last_duration = packet.duration or last_duration
         if len(times) > limits.max_video_frames:
             raise VideoTooLarge(
-                f"the video has more than {limits.max_video_frames} pictures: cut it, or ask an owner to raise max_video_frames"
+                f"the video has more than {limits.max_video_frames} pictures: cut it, or have an operator raise ARGUS_MAX_VIDEO_FRAMES"
             )
     pts_array = np.array(times, np.int64)
     if guessed:

@@ -22,15 +22,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from argus_ray.video.geometry import displayed_size, fitted
-from argus_ray.video.tonemap import to_sdr
+from argus_ray.video.tonemap import TRANSFERS, to_sdr
 
 if TYPE_CHECKING:
     from argus_ray.video.probe import Probe
 
 UInt8 = npt.NDArray[np.uint8]
 UInt16 = npt.NDArray[np.uint16]
-
-_HDR: dict[int, Literal["pq", "hlg"]] = {16: "pq", 18: "hlg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ class Picture:
 
     @property
     def _hdr(self) -> Literal["pq", "hlg"] | None:
-        return _HDR.get(int(self.frame.color_trc))
+        return TRANSFERS.get(int(self.frame.color_trc))
 
     @cached_property
     def _base(self) -> VideoFrame:

@@ -26,6 +26,7 @@ from argus_ray.video.container import ENCRYPTED, Source, describe, ffmpeg_says, 
 from argus_ray.video.geometry import Orientation, displayed_size, orientation_of
 from argus_ray.video.index import Index, read_header, read_packets, without_lead
 from argus_ray.video.limits import Limits
+from argus_ray.video.tonemap import TRANSFERS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -182,7 +183,7 @@ def playing_stream(container: InputContainer, file: BinaryIO) -> VideoStream:
 def _refuse_by_header(file: BinaryIO, size_bytes: int, limits: Limits) -> None:
     if size_bytes > limits.max_size_bytes:
         raise VideoTooLarge(
-            f"the file has {size_bytes} bytes and the limit is {limits.max_size_bytes}: cut it, or ask an owner to raise max_size_bytes"
+            f"the file has {size_bytes} bytes and the limit is {limits.max_size_bytes}: cut it, or have an operator raise ARGUS_MAX_SIZE_BYTES"
         )
     file.seek(4)
     if file.read(4) in boxes.MP4_STARTS:
@@ -198,7 +199,7 @@ def _refuse_pixels(stream: VideoStream, limits: Limits) -> None:
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > limits.max_pixels:
         raise VideoTooLarge(
-            f"the picture is {width}x{height} and the limit is {limits.max_pixels} pixels: scale it down, or ask an owner to raise max_pixels",
+            f"the picture is {width}x{height} and the limit is {limits.max_pixels} pixels: scale it down, or have an operator raise ARGUS_MAX_PIXELS",
             width=width,
             height=height,
         )
@@ -208,7 +209,7 @@ def _refuse_pixels(stream: VideoStream, limits: Limits) -> None:
 
 def _too_many(count: int, limits: Limits) -> VideoTooLarge:
     return VideoTooLarge(
-        f"the header claims {count} pictures and the limit is {limits.max_video_frames}: cut the video, or ask an owner to raise max_video_frames",
+        f"the header claims {count} pictures and the limit is {limits.max_video_frames}: cut the video, or have an operator raise ARGUS_MAX_VIDEO_FRAMES",
         frames=count,
     )
 
@@ -232,7 +233,7 @@ def _refuse_by_index(index: Index, container_name: str, duration_us: int | None,
     seconds = (index.end_us - int(shown[0])) / 1e6
     if seconds > limits.max_duration_s:
         raise VideoTooLong(
-            f"the video lasts {seconds:.0f} s and the limit is {limits.max_duration_s:.0f} s: cut it, or ask an owner to raise max_duration_s",
+            f"the video lasts {seconds:.0f} s and the limit is {limits.max_duration_s:.0f} s: cut it, or have an operator raise ARGUS_MAX_DURATION_S",
             duration_s=seconds,
         )
 
@@ -284,7 +285,7 @@ def _picture_facts(stream: VideoStream, frame: VideoFrame) -> dict[str, object]:
             transfer=_word(ColorTrc, transfer),
             matrix=_word(Colorspace, frame.colorspace),
             range=_word(ColorRange, frame.color_range),
-            hdr={16: "pq", 18: "hlg"}.get(transfer),
+            hdr=TRANSFERS.get(transfer),
         ),
     }
 

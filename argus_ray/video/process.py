@@ -246,7 +246,7 @@ class _Child:
         error: ArgusError
         if code == -signal.SIGXCPU:
             error = DecodeTimeout(
-                "decoding used more CPU time than its limit and was stopped: raise decode_timeout_s if the file is worth it"
+                "decoding used more CPU time than its limit and was stopped: raise ARGUS_DECODE_TIMEOUT_S if the file is worth it"
             )
         elif code < 0:
             name = signal.Signals(-code).name
@@ -270,12 +270,10 @@ def _too_slow(timeout_s: float, stall_s: float, *, is_stall: bool) -> DecodeTime
     if is_stall:
         detail = (
             f"decoding gave nothing for {stall_s:g} s and was stopped: the file is damaged or too heavy for this machine; "
-            "raise decode_stall_s if it is worth it"
+            "raise ARGUS_DECODE_STALL_S if it is worth it"
         )
     else:
-        detail = (
-            f"decoding took longer than {timeout_s:g} s and was stopped: raise decode_timeout_s if the file is worth it"
-        )
+        detail = f"decoding took longer than {timeout_s:g} s and was stopped: raise ARGUS_DECODE_TIMEOUT_S if the file is worth it"
     return DecodeTimeout(detail, timeout_s=timeout_s, stall_s=stall_s)
 
 
@@ -284,7 +282,7 @@ def _failure(value: tuple[str, str, str], memory_bytes: int) -> ArgusError:
     error: ArgusError
     if kind == "memory":
         error = VideoTooLarge(
-            f"decoding needs more than the {memory_bytes} bytes of memory it may take: raise decode_memory_bytes if the file is worth it",
+            f"decoding needs more than the {memory_bytes} bytes of memory it may take: raise ARGUS_DECODE_MEMORY_BYTES if the file is worth it",
             memory_bytes=memory_bytes,
         )
     else:

@@ -89,7 +89,7 @@ def _spread(count: int, shown: Int64, end_us: int) -> Int64:
 
 
 def _thinned(count: int, limit: int, policy: SamplingPolicy) -> VideoWarning:
-    whose = "max_frames" if policy.max_frames == limit else "the installation's limit max_frames_kept"
+    whose = "max_frames" if policy.max_frames == limit else "the installation's limit ARGUS_MAX_FRAMES_KEPT"
     return VideoWarning(
         type="thinned",
         detail=f"the policy {policy.policy} wants {count} frames; {limit} were taken, spread evenly, because of {whose}",

@@ -19,6 +19,9 @@ UInt8 = npt.NDArray[np.uint8]
 UInt16 = npt.NDArray[np.uint16]
 Float32 = npt.NDArray[np.float32]
 
+TRANSFERS: dict[int, Literal["pq", "hlg"]] = {16: "pq", 18: "hlg"}
+"""Of the transfer characteristics (ITU-T H.273) those that are HDR."""
+
 _REFERENCE_WHITE = 203.0  # cd/m2
 _PEAK = 1000.0  # cd/m2: what graders master for, and HLG's nominal display
 _KNEE = 0.6  # of SDR white: below it nothing is changed

@@ -35,7 +35,7 @@ WARNING = VideoWarning(type="damaged", detail="some of it")
 
 
 def frame(pts_us: int) -> Kept:
-    return Kept(pts_us=pts_us, width=8, height=6, jpeg=b"jpeg", pixels=np.zeros((4, 4, 3), np.uint8), why="fps")
+    return Kept(pts_us=pts_us, width=8, height=6, jpeg=b"jpeg", pixels=np.zeros((4, 4, 3), np.uint8))
 
 
 def gathered(count: int, chunk_frames: int):

@@ -150,7 +150,7 @@ def test_a_right_or_an_unknown_extension_is_no_warning(name, tmp_path):
 def test_limits_are_named_with_the_value_and_what_to_do(limits, error, says, ending, tmp_path):
     clip = make(tmp_path / f"a.{ending}", seconds=2)
 
-    with pytest.raises(error, match="ask an owner to raise") as refused:
+    with pytest.raises(error, match="have an operator raise ARGUS_MAX_") as refused:
         probe(str(clip.path), "a", limits)
 
     assert says in str(refused.value) or ending == "ts"

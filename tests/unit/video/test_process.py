@@ -179,7 +179,7 @@ def test_a_child_killed_by_the_kernel_names_memory(decoder):
 
 def test_memory_beyond_the_limit_fails_the_video_and_not_the_parent(decoder):
     assert decoder.call(eat_memory, 2**28, timeout_s=60) == 2**28
-    with pytest.raises(VideoTooLarge, match=r"1073741824 bytes.*decode_memory_bytes"):
+    with pytest.raises(VideoTooLarge, match=r"1073741824 bytes.*ARGUS_DECODE_MEMORY_BYTES"):
         decoder.call(eat_memory, 2**31, timeout_s=60)
     assert decoder.call(eat_memory, 2**28, timeout_s=60) == 2**28
 
@@ -187,7 +187,7 @@ def test_memory_beyond_the_limit_fails_the_video_and_not_the_parent(decoder):
 def test_a_small_file_that_claims_a_huge_picture_is_stopped_by_the_memory_limit(tmp_path):
     clip = catalogue()["huge_size"](tmp_path)
 
-    with DecodeProcess(2**28) as decoder, pytest.raises(VideoTooLarge, match="decode_memory_bytes"):
+    with DecodeProcess(2**28) as decoder, pytest.raises(VideoTooLarge, match="ARGUS_DECODE_MEMORY_BYTES"):
         decoder.call(first_picture, str(clip.path), timeout_s=60)
 
 

@@ -83,5 +83,5 @@ def test_thinning_says_so_and_names_what_caused_it():
     assert "wants 100 frames; 10 were taken" in own.warnings[0].detail
     assert "because of max_frames" in own.warnings[0].detail
     assert len(limit.wanted_us) == 20
-    assert "max_frames_kept" in limit.warnings[0].detail
+    assert "ARGUS_MAX_FRAMES_KEPT" in limit.warnings[0].detail
     assert not choose(SamplingPolicy(policy="every_frame", max_frames=100), index, LIMIT).warnings
