@@ -7,9 +7,7 @@ thread each, and what counts is CPU time, since a machine that ingests has work 
 from __future__ import annotations
 
 import io
-import os
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -240,13 +238,11 @@ def _in_s3(path: Path) -> Iterator[tuple[Any, str, str]]:
             server.stop()
 
 
-def lend_ffmpeg() -> None:
-    """Let torchcodec find the FFmpeg that PyAV brings, so that it needs none of the system's and all decode by one.
+def lent_ffmpeg() -> Path:
+    """A folder with the FFmpeg that PyAV brings, under the names that torchcodec looks for.
 
-    Its libraries have other names there, and a program is told where to look before it starts: it starts again.
+    So torchcodec needs none of the system's, and all decode by the same one.
     """
-    if "ARGUS_BENCH_LIBRARIES" in os.environ:
-        return
     folder = Path("bench-results/ffmpeg").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for library in Path(av.__file__).parent.with_name("av.libs").glob("lib[as]*-*.so.*"):
@@ -254,6 +250,4 @@ def lend_ffmpeg() -> None:
         plain = folder / f"{name.rpartition('-')[0]}.so.{version.split('.')[0]}"
         plain.unlink(missing_ok=True)
         plain.symlink_to(library)
-    paths = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
-    environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(paths), "ARGUS_BENCH_LIBRARIES": str(folder)}
-    os.execve(sys.executable, [sys.executable, "-m", "tests.bench", *sys.argv[1:]], environment)
+    return folder

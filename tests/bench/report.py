@@ -125,21 +125,24 @@ def score(line: Line) -> float:
 def draw(lines: Sequence[Line | Failure], machine: Machine, path: Path) -> None:
     """A bar for each line that has a target, by how far beyond or short of it it is."""
     from matplotlib.figure import Figure  # without pyplot: no display, no state
+    from matplotlib.ticker import FuncFormatter
 
     judged = [line for line in lines if isinstance(line, Line) and line.target is not None]
+    scores = [score(line) for line in judged]
     chart = Figure(figsize=(10, 0.42 * len(judged) + 1.4), layout="constrained")
     axes = chart.subplots()
     places = range(len(judged))
     colours = ["#2a7f4f" if line.reached else "#b5402f" for line in judged]
-    axes.barh(places, [score(line) for line in judged], color=colours, height=0.6)
+    axes.barh(places, [value - 1 for value in scores], left=1, color=colours, height=0.6)
     axes.axvline(1, color="black", linewidth=1)
-    for place, line in enumerate(judged):
-        axes.text(score(line), place, f" {figure(line)}", va="center", fontsize=8)
+    for place, (line, value) in enumerate(zip(judged, scores, strict=True)):
+        axes.text(max(value, 1), place, f"  {figure(line)}", va="center", fontsize=8)
     axes.set_yticks(places, [f"{line.number}  {line.name}" for line in judged], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log", base=2)
-    axes.set_xlim(right=4 * max((score(line) for line in judged), default=1))
-    axes.set_xlabel("times the target (right of the line: reached)", fontsize=8)
+    axes.set_xlim(0.9 * min(0.5, *scores, 0.5), 4 * max(2, *scores, 2))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value >= 1 else f"1/{1 / value:g}"))
+    axes.set_xlabel("times the target: right of the line it is reached", fontsize=8)
     axes.set_title(str(machine), fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     chart.savefig(path, dpi=150)

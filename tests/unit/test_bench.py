@@ -41,7 +41,7 @@ def test_a_figure_stands_beside_its_target_with_its_unit() -> None:
 
 
 def test_what_did_not_run_says_why_in_the_table_and_in_the_file() -> None:
-    lines = [FAST, Failure("3", "remote", "Unavailable: S3 | is away")]
+    lines: list[Line | Failure] = [FAST, Failure("3", "remote", "Unavailable: S3 | is away")]
 
     assert "did not run: Unavailable: S3 \\| is away" in report.markdown(lines, MACHINE)
     assert [line["verdict"] for line in json.loads(report.as_json(lines, MACHINE, {}))["lines"]] == [
