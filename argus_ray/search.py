@@ -8,7 +8,6 @@ alone the sigmoid of the model's own scale and bias.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import math
@@ -18,6 +17,7 @@ from uuid import UUID
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from argus_ray.catalog import models
 from argus_ray.catalog import search as nearest
@@ -168,11 +168,12 @@ def _sigmoid(x: float) -> float:
 def _bytes_of(encoded: str) -> bytes:
     try:
         return base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidRequest("the image is not base64") from error
 
 
 # A cursor names the last hit of its page and the query it belongs to.
+_CURSOR = TypeAdapter(tuple[str, float, UUID, int])
 
 
 def _fingerprint(asked: Search) -> str:
@@ -190,10 +191,9 @@ def _cursor(asked: Search) -> tuple[float, UUID, int] | None:
         return None
     try:
         padded = asked.cursor + "=" * (-len(asked.cursor) % 4)
-        query, score, video_id, pts_us = json.loads(base64.urlsafe_b64decode(padded))
-        after = rank(Neighbour(UUID(video_id), int(pts_us), float(score)))
-    except (ValueError, TypeError, AttributeError) as error:
+        query, score, video_id, pts_us = _CURSOR.validate_json(base64.urlsafe_b64decode(padded))
+    except ValueError as error:
         raise InvalidRequest("the cursor is not one that this search gave out") from error
     if query != _fingerprint(asked):
         raise InvalidRequest("the cursor belongs to another query: repeat the query it came from")
-    return after
+    return rank(Neighbour(video_id, pts_us, score))

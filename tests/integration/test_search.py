@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import statistics
 from collections.abc import Iterator, Sequence
@@ -208,7 +209,18 @@ def test_pages_hold_everything_once_in_one_order(shelf, group_by):
     assert len(strip) == len(set(strip)) > 4
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "bnVsbA", "WzFd", "e30", "é", "a" * 999])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "nonsense",
+        "bnVsbA",
+        "WzFd",
+        "e30",
+        "é",
+        "a" * 999,
+        base64.urlsafe_b64encode(f'["q", 0.5, "{UUID(int=1)}", 1e999]'.encode()).decode(),
+    ],
+)
 def test_a_cursor_that_was_not_given_out_is_refused(shelf, cursor):
     answer = shelf.search(text="axis 1", cursor=cursor)
     assert (answer.status_code, answer.json()["type"].rsplit("/", 1)[-1]) == (422, "invalid-request")
@@ -281,6 +293,7 @@ def test_a_viewer_may_search(shelf):
         {"terms": [{"text": "a", "weight": -1}]},
         {"terms": [{"text": "a", "weight": "NaN"}]},
         {"image": {"base64": "%%%"}},
+        {"image": {"base64": "ü"}},
         {"text": "a", "filter": {"video_ids": []}},
         {"text": "a", "filter": {"from_us": 10**30}},
         {"text": "a", "filter": {"uploaded_after": "yesterday"}},
@@ -290,6 +303,7 @@ def test_a_malformed_query_is_a_422_that_names_what_is_wrong(shelf, asked):
     answer = shelf.search(**asked)
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "more)" not in answer.json()["detail"]  # each mistake is named once
 
 
 def test_a_model_that_is_not_registered_says_so(postgres, s3):
