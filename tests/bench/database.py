@@ -22,7 +22,8 @@ import psycopg
 from numpy.typing import NDArray
 
 from argus_ray.catalog import embeddings, fold, frames, models, runs, search, segments
-from argus_ray.catalog.connect import Database, listening
+from argus_ray.catalog.bell import Bell
+from argus_ray.catalog.connect import Database
 from argus_ray.catalog.migrate import migrate
 from argus_ray.catalog.search import literal
 from argus_ray.catalog.statement import Tx
@@ -417,11 +418,11 @@ def _latency(worker: str, connection: psycopg.Connection[Any], count: int) -> fl
 
     def listen() -> None:
         database = Database(worker)
-        with listening(worker, "argus_jobs") as notified:
+        with Bell(worker, "argus_jobs") as bell:
+            bell.wait(0)  # it listens from here on
             ready.set()
             while not done.is_set():
-                for _ in notified.notifies(timeout=0.2, stop_after=1):
-                    pass
+                bell.wait(0.2)
                 with database.transaction() as tx:
                     if tx.maybe(segments.claim(run_id, ahead=1_000_000, no=len(claimed_at))):
                         claimed_at.append(time.perf_counter())

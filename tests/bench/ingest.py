@@ -4,7 +4,7 @@ Two questions. What does the pipeline cost over its bare engine? The same stage 
 extract, embed and write by themselves; the two take turns, on the same machine with the same servers, and only the middle
 of each backlog counts. And what does a video-second cost against the way that Ray publishes, `ray.data.read_videos` and
 `map_batches`, with the same model, JPEGs in S3 and vectors in Postgres? Its reader decodes every frame, whatever it
-keeps, and takes whole frames a second only, so that a frame each five seconds is filtered out afterwards.
+keeps, and takes whole frames a second only, so that of these one in five is taken afterwards.
 
 The model is a stub of a few thousand weights, the same for all. Daft is not here: its video reader asks for a PyAV below
 17.1 and Argus for 18, so that the two do not share an environment.
@@ -227,7 +227,7 @@ def _plain(settings: Settings, model: Model) -> None:
 class Usual:
     """A batch of pictures becomes vectors, JPEGs in S3 and rows in Postgres, as one writes it in an afternoon."""
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, stride: int) -> None:
         import boto3
 
         from argus_ray.models import siglip2
@@ -241,8 +241,13 @@ class Usual:
             region_name=settings.s3_region,
         )
         self.bucket, self.connection = settings.bucket, psycopg.connect(url, autocommit=True)
+        self.stride = stride
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        wanted = batch["frame_index"] % self.stride == 0
+        batch = {name: column[wanted] for name, column in batch.items()}
+        if not wanted.any():
+            return {"frame_index": batch["frame_index"]}
         pictures = [Image.fromarray(frame) for frame in batch["frame"]]
         small = [np.asarray(picture.resize((self.model.image_size,) * 2)) for picture in pictures]
         vectors = self.model.embed_images(np.stack(small))
@@ -286,12 +291,9 @@ def _usual_cpu_s(here: Place, clips: list[Path], seconds: int, every_s: int) -> 
         frames = ray.data.read_videos(
             [f"{settings.bucket}/clips/{path.name}" for path in clips], filesystem=files, fps=1, include_paths=True
         )
-        if every_s > 1:
-            frames = frames.filter(lambda row: row["frame_index"] % (every_s * FPS) == 0)
-        url = settings.secret("database_url")
-        done = frames.map_batches(
-            Usual, fn_constructor_args=(settings, url), batch_size=32, compute=ray.data.ActorPoolStrategy(size=1)
-        )
+        args = settings, settings.secret("database_url"), every_s * FPS
+        one = ray.data.ActorPoolStrategy(size=1)
+        done = frames.map_batches(Usual, fn_constructor_args=args, batch_size=32, compute=one)
         kept = sum(len(batch["frame_index"]) for batch in done.iter_batches(batch_size=None))
     wanted = len(clips) * -(-seconds // every_s)
     if kept != wanted:

@@ -16,7 +16,7 @@ class Sizes:
     # ingest: a clip of 30 s at 720p is a CPU-second of extraction, and a little more
     backlog: int = 40
     backlog_clip_s: int = 30
-    read_videos: int = 4
+    read_videos: int = 8
     # database
     written: int = 2_000
     searched: int = 100_000
@@ -36,7 +36,7 @@ QUICK = Sizes(
     rounds=1,
     long_rounds=1,
     clip_s=10,
-    backlog=8,
+    backlog=12,
     backlog_clip_s=6,
     read_videos=1,
     written=200,
