@@ -155,7 +155,7 @@ def _fill(owner: psycopg.Connection[Any]) -> dict[str, UUID]:
         )
     owner.execute("insert into doomed_objects (project_id, store, key) values (%s, 's3', 'k')", (OURS,))
     owner.execute(
-        "insert into idempotency_keys (caller, key, request_hash) values (%s, 'k', sha256('x'))",
+        "insert into idempotency_keys (caller, key, request_hash, status) values (%s, 'k', sha256('x'), 200)",
         (f"user:{person_id('owner@ours')}",),
     )
     owner.execute("insert into broadcasts (topic, event, payload) values ('t', 'e', '{}')")
@@ -490,11 +490,12 @@ def test_workers_have_no_rights_that_they_do_not_need(world):
 
     for table in ("members", "api_keys", "user_settings", "audit"):
         assert may(table) == set(), table
-    assert may("projects") == may("models") == {"select"}
+    assert may("projects") == may("models") == may("uploads") == {"select"}
     assert may("videos") == {"select", "update", "delete"}
-    assert may("uploads") == {"select", "update"}
+    assert may("jobs") == {"select", "update"}
     assert may("idempotency_keys") == may("broadcasts") == {"select", "delete"}
-    assert set(_columns(world, "projects", "select", "argus_worker")) <= {"id", "name", "sampling", "deleted_at"}
+    assert may("claims") == {"select", "insert", "delete"}
+    assert set(_columns(world, "projects", "select", "argus_worker")) == {"id", "sampling"}
     for table in READERS:
         assert may(table).isdisjoint({"truncate", "references", "trigger"}), table
         assert set(_columns(world, table, "update", "argus_worker")).isdisjoint({"created_by"}), table

@@ -189,7 +189,6 @@ create table jobs (
   kind text not null check (kind in ('ingest')),
   state text not null default 'queued' check (state in ('queued', 'running', 'succeeded', 'failed', 'cancelled')),
   video_id uuid,
-  args jsonb not null default '{}',
   priority smallint not null default 0 check (priority between -100 and 100),
   turn bigint not null default 0,  -- set when it is queued: see take_turn
   attempts integer not null default 0,
@@ -198,7 +197,6 @@ create table jobs (
   result jsonb,
   cancel_requested_at timestamptz,
   created_by uuid,
-  version integer not null default 1,
   created_at timestamptz not null default now(),
   started_at timestamptz,
   finished_at timestamptz check ((finished_at is not null) = (state in ('succeeded', 'failed', 'cancelled'))),
@@ -322,8 +320,8 @@ create table idempotency_keys (
   caller text not null,
   key text not null check (length(key) between 1 and 255),
   request_hash bytea not null,
-  status smallint,       -- null: the first request has not ended
-  response jsonb,
+  status smallint not null,
+  response jsonb,        -- null: empty, or with a secret that is shown once
   headers jsonb not null default '{}',
   created_at timestamptz not null default now(),
   primary key (caller, key)

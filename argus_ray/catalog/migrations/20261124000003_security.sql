@@ -82,15 +82,15 @@ create policy "Editors add videos" on videos for insert to authenticated
 create policy "Editors change videos" on videos for update to authenticated
   using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
 grant select,
-      insert (id, project_id, name, state, source_uri, size_bytes, content_type, sha256, sampling, metadata, created_by, uploaded_at),
-      update (name, metadata, sampling, state, reason, warnings, progress, uploaded_at, ready_at, deleted_at, size_bytes) on videos to authenticated;
+      insert (project_id, name, state, source_uri, size_bytes, content_type, sha256, sampling, metadata, created_by, uploaded_at),
+      update (name, metadata, sampling, state, reason, progress, uploaded_at, deleted_at) on videos to authenticated;
 
 create policy "Members see uploads" on uploads for select to authenticated using (project_id in (select my_projects()));
 create policy "Editors start uploads" on uploads for insert to authenticated
   with check (project_id in (select my_projects('editor')));
 create policy "Editors end uploads" on uploads for update to authenticated
   using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
-grant select, insert (id, project_id, video_id, kind, s3_upload_id, part_size_bytes, part_count, expires_at),
+grant select, insert (project_id, video_id, kind, s3_upload_id, part_size_bytes, part_count, expires_at),
       update (state) on uploads to authenticated;
 
 create policy "Members see jobs" on jobs for select to authenticated using (project_id in (select my_projects()));
@@ -98,10 +98,10 @@ create policy "Editors ask for work" on jobs for insert to authenticated
   with check (project_id in (select my_projects('editor')) and state = 'queued' and kind = 'ingest');
 create policy "Editors cancel and retry" on jobs for update to authenticated
   using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
-grant select, insert (project_id, kind, video_id, args, priority, created_by),
+grant select, insert (project_id, kind, video_id, priority, created_by),
       update (state, cancel_requested_at, finished_at, reason, progress, started_at, result) on jobs to authenticated;
 
--- Frames of an unfinished video are not visible to anybody but the pipelines.
+-- The API's statements leave out the frames of a video that is not ready.
 create policy "Members see frames" on frames for select to authenticated using (project_id in (select my_projects()));
 grant select on frames to authenticated;
 create policy "Members see vectors" on embeddings for select to authenticated using (project_id in (select my_projects()));
@@ -116,18 +116,18 @@ declare
   name text;
 begin
   foreach name in array array['projects', 'videos', 'uploads', 'doomed_objects', 'runs', 'jobs', 'segments', 'claims',
-                              'frames', 'models', 'embeddings', 'idempotency_keys', 'broadcasts', 'audit'] loop
+                              'frames', 'models', 'embeddings', 'idempotency_keys', 'broadcasts'] loop
     execute format('create policy "Workers drain the queue" on argus.%I to argus_worker using (true) with check (true)', name);
   end loop;
 end
 $$;
-grant select (id, sampling, deleted_at, name) on projects to argus_worker;
+grant select (id, sampling) on projects to argus_worker;
 grant select, update (state, reason, warnings, container, codec, width, height, duration_us, start_us, frame_rate,
-  variable_frame_rate, probe, poster, frames_kept, frames_dropped, progress, ready_at, deleted_at, sha256, size_bytes), delete on videos to argus_worker;
-grant select, update (state) on uploads to argus_worker;
-grant select, insert, update, delete on doomed_objects, runs, segments, claims, frames, embeddings to argus_worker;
-grant select, insert (project_id, kind, args, priority), update (state, attempts, progress, reason, result, started_at, finished_at, cancel_requested_at), delete on jobs to argus_worker;
-grant select on models to argus_worker;
+  variable_frame_rate, probe, poster, frames_kept, frames_dropped, progress, ready_at, deleted_at), delete on videos to argus_worker;
+grant select, update (state, attempts, progress, reason, result, started_at, finished_at) on jobs to argus_worker;
+grant select, insert, update, delete on doomed_objects, runs, segments, frames, embeddings to argus_worker;
+grant select, insert, delete on claims to argus_worker;
+grant select on uploads, models to argus_worker;
 grant select, delete on idempotency_keys, broadcasts to argus_worker;
 
 create policy "The registrar sees models" on models for select to argus_registrar using (true);
