@@ -19,7 +19,7 @@ import shlex
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,8 +32,8 @@ from ray.serve import Application
 
 from argus_ray.catalog import broadcasts, fold, runs, segments
 from argus_ray.catalog.bell import Bell
-from argus_ray.catalog.connect import Database
-from argus_ray.errors import ArgusError, ConfigurationError, Unavailable
+from argus_ray.catalog.connect import Database, listen_url, worker_url
+from argus_ray.errors import ArgusError, Unavailable
 from argus_ray.pipelines import posters
 from argus_ray.s3 import S3
 from argus_ray.settings import Settings
@@ -70,7 +70,6 @@ class Starter:
     submitted: str | None = None
     submitted_at: float = 0.0
     failures: int = 0
-    log: logging.Logger = field(default=log, repr=False)
 
     def is_starting(self) -> bool:
         """Whether a run is on its way that has not taken its place, or failed too lately to try again."""
@@ -91,9 +90,7 @@ class Starter:
         """Submit a run. Two dispatchers in the same moment name it the same, and one of them is refused."""
         if self.submitted is not None and self._failed(self.submitted):
             self.failures += 1
-            self.log.warning(
-                "the last run of %s failed (%d in a row): see job %s", self.pool, self.failures, self.submitted
-            )
+            log.warning("the last run of %s failed (%d in a row): see job %s", self.pool, self.failures, self.submitted)
         name = f"argus-{self.pool}-{int(now)}"
         try:
             self.client.submit_job(
@@ -106,7 +103,7 @@ class Starter:
             if "already exists" not in str(error):
                 raise Unavailable(f"Ray does not take the run {name}: {error}") from error
         self.submitted, self.submitted_at = name, time.monotonic()
-        self.log.info("submitted %s", name)
+        log.info("submitted %s", name)
 
     def is_well(self) -> None:
         """A run has its place."""
@@ -123,12 +120,9 @@ class Watch:
     """What the dispatcher does at each turn. Every step may fail by itself; the others are done all the same."""
 
     def __init__(self, settings: Settings, client: JobSubmissionClient, runtime_env: dict[str, Any]) -> None:
-        url = settings.secret("worker_database_url")
-        if not url:
-            raise ConfigurationError("the dispatcher needs ARGUS_WORKER_DATABASE_URL, the connection as argus_worker")
         self.settings = settings
-        self.listen_url = settings.secret("listen_database_url") or url
-        self.database = Database(url, patience_s=0)
+        self.listen_url = listen_url(settings)
+        self.database = Database(worker_url(settings), patience_s=0)
         self.stale_s = 2 * settings.decode_timeout_s + 60
         self.chores_at = 0.0
         self.starters = {

@@ -20,9 +20,23 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from argus_ray.catalog.statement import AsyncTx, Tx, translated
-from argus_ray.errors import Unavailable
+from argus_ray.errors import ConfigurationError, Unavailable
+from argus_ray.settings import Settings
 
 T = TypeVar("T")
+
+
+def worker_url(settings: Settings) -> str:
+    """The workers' connection. Raises ConfigurationError where the settings have none."""
+    url = settings.secret("worker_database_url")
+    if not url:
+        raise ConfigurationError("ARGUS_WORKER_DATABASE_URL is empty: say where workers find Postgres, as argus_worker")
+    return url
+
+
+def listen_url(settings: Settings) -> str:
+    """A session connection of the workers, for LISTEN. Raises ConfigurationError."""
+    return settings.secret("listen_database_url") or worker_url(settings)
 
 
 class Database:
@@ -64,15 +78,6 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-@contextmanager
-def listening(url: str, *channels: LiteralString) -> Iterator[psycopg.Connection[Any]]:
-    """A session connection that listens to these channels."""
-    with translated(), psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
-        for channel in channels:
-            connection.execute(f"listen {channel}".encode())
-        yield connection
 
 
 def pool(url: str, *, size: int = 8) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:

@@ -12,8 +12,7 @@ from uuid import uuid4
 
 from argus_ray import leases
 from argus_ray.catalog import fold, models, runs
-from argus_ray.catalog.connect import Database
-from argus_ray.errors import ConfigurationError
+from argus_ray.catalog.connect import Database, worker_url
 from argus_ray.schemas.model import Model
 from argus_ray.settings import Settings
 
@@ -26,10 +25,7 @@ BATCH = 500
 
 def run(settings: Settings) -> int:
     """Take the place and fold until nothing is left; how many vectors were moved. 0 where another run has the place."""
-    url = settings.secret("worker_database_url")
-    if not url:
-        raise ConfigurationError("a run needs ARGUS_WORKER_DATABASE_URL, the connection as argus_worker")
-    run_id = uuid4()
+    url, run_id = worker_url(settings), uuid4()
     lease_s, max_life_s = settings.lease_s, settings.max_life_s
     place = runs.place(run_id, pool=POOL, kind="fold", lease_s=lease_s, max_life_s=max_life_s)
     with closing(Database(url)) as database:

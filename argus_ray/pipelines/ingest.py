@@ -26,8 +26,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from argus_ray import leases
 from argus_ray.catalog import models, runs, segments
-from argus_ray.catalog.connect import Database
-from argus_ray.errors import ConfigurationError
+from argus_ray.catalog.connect import Database, listen_url, worker_url
 from argus_ray.models.loading import resolve, weights_id
 from argus_ray.pipelines.stages.catalog_writer import CatalogWriter
 from argus_ray.pipelines.stages.frame_embedder import FrameEmbedder
@@ -52,7 +51,7 @@ GAUGES_S = 5.0
 
 def run(settings: Settings, *, pool: str = POOL) -> bool:
     """Take the pool's place and drain the queue; False at once where another run has the place."""
-    url = _database_url(settings)
+    url = worker_url(settings)
     with closing(Database(url)) as database:
         return _run(settings, pool, url, database)
 
@@ -85,10 +84,10 @@ def _run(settings: Settings, pool: str, url: str, database: Database) -> bool:
 def pipeline(settings: Settings, run_id: UUID, model: Model) -> Dataset:
     """The stages. Lazy: nothing is claimed before its rows are read."""
     _set_context()
-    url = _database_url(settings)
+    url = worker_url(settings)
     reading = Reading(
         database_url=url,
-        listen_url=settings.secret("listen_database_url") or url,
+        listen_url=listen_url(settings),
         run_id=run_id,
         ahead=settings.extractors * (IN_FLIGHT - 1),
         linger_s=settings.linger_s,
@@ -176,13 +175,6 @@ def _set_context() -> None:
 
 def _pool(size: int, in_flight: int) -> Any:
     return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
-
-
-def _database_url(settings: Settings) -> str:
-    url = settings.secret("worker_database_url")
-    if not url:
-        raise ConfigurationError("a run needs ARGUS_WORKER_DATABASE_URL, the connection as argus_worker")
-    return url
 
 
 def _weights_id(settings: Settings) -> str:

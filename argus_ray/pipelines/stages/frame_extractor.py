@@ -32,7 +32,7 @@ import ray
 
 from argus_ray import s3 as objects
 from argus_ray.catalog import segments
-from argus_ray.catalog.connect import Database
+from argus_ray.catalog.connect import Database, worker_url
 from argus_ray.catalog.segments import Claim, Started
 from argus_ray.errors import (
     ArgusError,
@@ -81,7 +81,7 @@ class FrameExtractor:
             max_frames_kept=settings.max_frames_kept,
             max_size_bytes=settings.max_size_bytes,
         )
-        self.database = Database(settings.secret("worker_database_url") or "")
+        self.database = Database(worker_url(settings))
         # this side of the network, not the clients'
         self.s3 = S3(settings.model_copy(update={"s3_public_endpoint": None}))
         self.decoder = DecodeProcess(settings.decode_memory_bytes)

@@ -108,7 +108,6 @@ def _next(database: Database, bell: Bell, reading: Reading, no: int) -> Claim | 
 def _claim(database: Database, reading: Reading, no: int) -> Claim | None:
     try:
         return database.retry(lambda tx: tx.maybe(segments.claim(reading.run_id, ahead=reading.ahead, no=no)))
-    except (
-        Conflict
-    ):  # this place is taken: by this very reader before a lost connection, or by one that Ray took for dead
+    except Conflict:
+        # this place is taken: by this very reader before a lost connection, or by one that Ray took for dead
         return database.retry(lambda tx: tx.maybe(segments.said(reading.run_id, since=no)))
