@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 from av.video.frame import VideoFrame
 
 from argus_ray.errors import VideoTooLarge
-from argus_ray.video.index import Index, to_us
+from argus_ray.video.container import open_container
+from argus_ray.video.index import Index, read_packets, to_us
 from argus_ray.video.limits import Limits
 from argus_ray.video.probe import Probe
 from argus_ray.video.reader import Reader
@@ -66,7 +67,7 @@ class PyavDecoder:
         self.decoded = 0
         self.reader = Reader(file, probe)
         self.damaged_us = self.reader.damaged_us
-        self._last_us = -1
+        self._times_us = _times_in_order(file, probe, limits) if probe.guessed_times else []
 
     def __enter__(self) -> Self:
         return self
@@ -89,12 +90,14 @@ class PyavDecoder:
     def _timed(self, frame: VideoFrame) -> Iterator[tuple[VideoFrame, int]]:
         self._check(frame)
         pts = frame.pts if frame.pts is not None else frame.dts
-        pts_us = self._us(pts) if pts is not None else None
-        if self.probe.guessed_times and (pts_us is None or pts_us <= self._last_us):
-            pts_us = self._last_us + self.probe.step_us if self.decoded > 1 else 0
-        if pts_us is None:
+        if self.probe.guessed_times:
+            if self.decoded > len(self._times_us):
+                return
+            pts_us = self._times_us[self.decoded - 1]
+        elif pts is None:
             return
-        self._last_us = pts_us
+        else:
+            pts_us = self._us(pts)
         if frame.is_corrupt:
             self.damaged_us.append((pts_us, pts_us + self.probe.step_us))
         yield frame, pts_us
@@ -115,6 +118,14 @@ class PyavDecoder:
 
     def _us(self, pts: int) -> int:
         return to_us(pts, Fraction(*self.probe.time_base), self.probe.start_us)
+
+
+def _times_in_order(file: BinaryIO, probe: Probe, limits: Limits) -> list[int]:
+    """When the first, the second, the third picture is shown, where nothing but their order tells it."""
+    with open_container(file) as container:
+        stream = next(s for s in container.streams.video if s.index == probe.stream_index)
+        times_us: list[int] = read_packets(container, stream, limits).shown_us.tolist()
+    return times_us
 
 
 @dataclass

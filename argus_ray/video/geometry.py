@@ -51,7 +51,10 @@ def orientation_from_matrix(matrix: tuple[int, ...]) -> Orientation:
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     """From the display matrix that comes with a decoded picture."""
-    side_data = cast("Any", frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    try:
+        side_data = cast("Any", frame.side_data).get(SideDataType.DISPLAYMATRIX)
+    except ValueError:  # PyAV refuses to list side data of a kind it does not know (EXIF), and tells the angle alone
+        return Orientation(round(-frame.rotation / 90) % 4 * 90)
     return orientation_from_matrix(struct.unpack("=9i", bytes(side_data)[:36])) if side_data else Orientation()
 
 

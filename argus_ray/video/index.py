@@ -9,8 +9,15 @@ This table, not a decoder's counter, is the truth about time. It costs no decodi
 - everything else, and MP4 whose edit list cuts pictures off: by reading every packet (2 ms of CPU a megabyte).
 
 A picture that an edit list cuts off is decoded, since others need it, and not shown. Pictures with equal times: the
-first one stays. Where packets have no presentation times (raw H.264, MPEG-PS without them) `guessed` says so: pictures are
-then taken to be equally far apart, and decoding starts at the beginning and counts.
+first one stays.
+
+Containers also lie. Three lies are told by decoding a few pictures, and cost what they must:
+- no presentation times (raw H.264, most packets of H.264 in MPEG-PS): pictures are taken to be equally far apart;
+- times in the order of storage of pictures that are shown in another one (B-frames in AVI, ASF or MXF): the times are
+  right, their owners are not. In both cases `guessed` says that times belong to pictures by their order: decoding starts
+  at the beginning and counts;
+- packets called keyframes at which no decoder can begin (H.263, or H.264 that is refreshed bit by bit): `enterable` says
+  so, and every picture is decoded from the beginning.
 """
 
 from __future__ import annotations
@@ -36,6 +43,7 @@ Int64 = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 _MAX_READ_ERRORS = 100  # in a row: what is unreadable for longer is over
+_TIMELESS_SHARE = 0.05  # damage takes the time of a packet here and there: such a picture is left out
 
 
 def to_us(pts: int, time_base: Fraction, start_us: int) -> int:
@@ -57,6 +65,9 @@ class Index:
     lost: int = 0
     """Pictures that the header promises and the file does not hold."""
     guessed: bool = False
+    """Times belong to pictures by their order alone."""
+    enterable: bool = True
+    """False: decoding can begin at the first packet alone."""
 
     def us(self, pts: Int64) -> Int64:
         """`to_us` of many, exactly: a float holds neither a 90 kHz clock of days nor the rounding of a tie."""
@@ -88,7 +99,7 @@ class Index:
         GOP), the one before that. Packets before the first keyframe have 0.
         """
         places = np.flatnonzero(self.is_key)
-        if not len(places):
+        if not len(places) or not self.enterable:
             return np.zeros(len(self.pts), np.int64)
         before = np.searchsorted(places, np.arange(len(self.pts)), "right") - 1
         leading = (before > 0) & (self.pts < self.pts[places[np.maximum(before, 0)]])
@@ -135,7 +146,7 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits)
     keys: list[bool] = []
     discards: list[bool] = []
     last_duration = errors = 0
-    guessed = False
+    timeless: list[bool] = []
     packets = container.demux(stream)
     while errors < _MAX_READ_ERRORS:
         try:
@@ -150,7 +161,7 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits)
         if not packet.size:
             continue
         pts = packet.pts
-        guessed |= pts is None
+        timeless.append(pts is None)
         times.append(pts or 0)
         keys.append(packet.is_keyframe)
         discards.append(packet.is_discard)
@@ -160,14 +171,23 @@ def read_packets(container: InputContainer, stream: VideoStream, limits: Limits)
                 f"the video has more than {limits.max_video_frames} pictures: cut it, or have an operator raise ARGUS_MAX_VIDEO_FRAMES"
             )
     pts_array = np.array(times, np.int64)
+    guessed = sum(timeless) > _TIMELESS_SHARE * len(times)
     if guessed:
-        step = last_duration or round(1 / (_time_base(stream) * (stream.average_rate or 25)))
-        pts_array = np.arange(len(times), dtype=np.int64) * step + (stream.start_time or 0)
-    kept = ~np.array(discards, np.bool_)
+        ticks = 1 / (_time_base(stream) * (stream.guessed_rate or stream.average_rate or 25))
+        steps = np.arange(len(times), dtype=object) * ticks.numerator // ticks.denominator
+        pts_array = steps.astype(np.int64) + (stream.start_time or 0)
+    timed = guessed | ~np.array(timeless, np.bool_)
+    kept = timed & ~np.array(discards, np.bool_)
     shown = kept & _firsts(pts_array, kept)
     step = last_duration or _last_step(pts_array)
     return Index(
-        _time_base(stream), container.start_time or 0, pts_array, np.array(keys, np.bool_), shown, step, guessed=guessed
+        _time_base(stream),
+        container.start_time or 0,
+        pts_array,
+        timed & np.array(keys, np.bool_),
+        shown,
+        step,
+        guessed=guessed,
     )
 
 

@@ -9,6 +9,7 @@ and decoders believe the bitstream), and a file of which not one picture can be 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -27,6 +28,7 @@ from argus_ray.video.geometry import Orientation, displayed_size, orientation_of
 from argus_ray.video.index import Index, read_header, read_packets, without_lead
 from argus_ray.video.limits import Limits
 from argus_ray.video.tonemap import TRANSFERS
+from argus_ray.video.trial import can_enter, is_shuffled
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -125,6 +127,8 @@ def examine(source: Source, filename: str, limits: Limits) -> tuple[Probe, Index
             with open_container(file) as container:  # header and packets disagree: the packets are right
                 stream = next(s for s in container.streams.video if s.index == stream_index)
                 index = read_packets(container, stream, limits)
+        if not index.guessed and is_shuffled(file, stream_index, index):
+            index = replace(index, guessed=True)
     if first.pts is not None and not index.guessed:
         begun = without_lead(index, first.pts)
         if has_errors:
@@ -147,7 +151,8 @@ def examine(source: Source, filename: str, limits: Limits) -> tuple[Probe, Index
         warnings=tuple(warnings),
         **facts,
     )
-    return video, index
+    with open_file(source) as file:
+        return video, replace(index, enterable=index.guessed or can_enter(file, video, index))
 
 
 def playing_stream(container: InputContainer, file: BinaryIO) -> VideoStream:

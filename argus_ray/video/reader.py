@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from av.error import FFmpegError
 
 from argus_ray.video.container import open_container
 from argus_ray.video.index import to_us
-from argus_ray.video.probe import Probe
-from argus_ray.video.segments import Run
 
 if TYPE_CHECKING:
     from av.packet import Packet as AnyPacket
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+    from argus_ray.video.probe import Probe
+    from argus_ray.video.segments import Run
 
     Packet = AnyPacket[VideoStream]
 
@@ -42,6 +43,12 @@ class Reader:
         self._pending: Packet | None = None
         self._is_fresh, self._skips = True, False
         self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self._opening.__exit__(None, None, None)

@@ -13,6 +13,7 @@ budget, the segment goes on (a video with a single keyframe is one segment).
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -20,8 +21,10 @@ from pydantic import BaseModel, ConfigDict
 from argus_ray.schemas.video import SamplingPolicy, VideoWarning
 from argus_ray.video.index import Index, Int64
 from argus_ray.video.limits import Limits
-from argus_ray.video.probe import Probe
 from argus_ray.video.sampling import Choice, choose
+
+if TYPE_CHECKING:
+    from argus_ray.video.probe import Probe
 
 BLOCK = 32
 """Wanted pictures between two fresh starts of the near-duplicate judgement."""

@@ -48,6 +48,11 @@ LONG = {
     "mpeg4.avi": {"codec": "mpeg4", "codec_options": {"bf": "2"}},
     "vfr.mkv": {"times_s": [Fraction(n * (n + 9), 1000) for n in range(60)]},
     "fragmented.mp4": {"container_options": clips.FRAGMENTED},
+    # what their containers say is not so: times of B-frames, and keyframes at which no decoder can begin
+    "b.mxf": {},
+    "h263.avi": {"codec": "h263", "size": (176, 144)},
+    "refreshed.mp4": {"codec_options": {"x264-params": "intra-refresh=1"}, "gop": 25},
+    "refreshed.ts": {"codec_options": {"x264-params": "intra-refresh=1"}, "gop": 25},
 }
 
 
@@ -62,6 +67,15 @@ def test_sparse_policies_keep_the_very_pictures_that_decoding_all_gives(name, tm
             assert video.numbers == [truth[time] for time in video.times_us]
             assert len(video.kept) == sum(plan.wanted for plan in video.plans)
             assert "damaged" not in video.warnings
+
+
+def test_pictures_without_times_are_as_far_apart_as_their_stream_says(tmp_path):
+    clip = make(tmp_path / "a.mpg", fps=30, seconds=2)  # MPEG-PS says the time of one H.264 picture in ten
+
+    video = extracted(clip.path, policy="every_frame", dedupe=False)
+
+    assert video.numbers == list(range(60))
+    assert video.times_us == pytest.approx([n * 1e6 / 30 for n in range(60)], abs=12)  # a tick of 90 kHz
 
 
 def test_only_what_a_wanted_picture_depends_on_is_decoded(tmp_path):

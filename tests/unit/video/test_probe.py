@@ -6,13 +6,13 @@ from pathlib import Path
 
 import av
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from argus_ray.errors import NotAVideo, NoVideoStream, VideoEncrypted, VideoError, VideoTooLarge, VideoTooLong
 from argus_ray.video.limits import Limits
 from argus_ray.video.probe import probe
 from tests import clips, damage
-from tests.clips import catalogue, make, make_sound
+from tests.clips import catalogue, make, make_sound, numbered
 
 MAKERS = catalogue()
 FAILING = [
@@ -196,6 +196,24 @@ def test_kinds_are_recognised(name, expected, tmp_path):
     facts = probe(str(clip.path), clip.path.name, Limits()).model_dump()
 
     assert {key: facts[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (128, 96)), (6, (96, 128))])
+def test_pictures_with_exif_as_cameras_write_it_are_read_and_turned(orientation, size, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    jpeg = io.BytesIO()
+    Image.fromarray(numbered(0, (128, 96))).save(jpeg, "JPEG", exif=exif)
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25, width=128, height=96, pix_fmt="yuvj420p")
+        for number in range(3):
+            packet = av.Packet(jpeg.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+            container.mux(packet)
+
+    facts = probe(str(tmp_path / "a.avi"), "a.avi", Limits())
+
+    assert (facts.width, facts.height, facts.frame_count) == (*size, 3)
 
 
 def test_hdr_is_recognised_from_the_picture(tmp_path):
