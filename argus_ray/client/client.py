@@ -35,7 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Row = TypeVar("Row", bound=BaseModel)
 
-LONGEST_WAIT_S = 30
+LONGEST_WAIT_S, LOOK_EVERY_S = 30, 2
 STOPPING_S = 5
 
 
@@ -455,12 +455,14 @@ class Jobs(_Jobs, _Resource):
         """The job when it has ended; `progress` is told of it meanwhile. Raises Unavailable after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while True:
+            asked = time.monotonic()
             job = self.client.send(calls.Jobs.get(job_id, wait_s=_wait_s(end, often=progress is not None)))
             if progress is not None:
                 progress(job)
             if job.state in ENDED:
                 return job
             _still_time(end, job)
+            time.sleep(max(0, asked + LOOK_EVERY_S - time.monotonic()))  # it answers at once when too many wait
 
 
 class AsyncJobs(_Jobs, _AsyncResource):
@@ -470,17 +472,21 @@ class AsyncJobs(_Jobs, _AsyncResource):
         """The job when it has ended; `progress` is told of it meanwhile. Raises Unavailable after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while True:
+            asked = time.monotonic()
             job = await self.client.send(calls.Jobs.get(job_id, wait_s=_wait_s(end, often=progress is not None)))
             if progress is not None:
                 progress(job)
             if job.state in ENDED:
                 return job
             _still_time(end, job)
+            await asyncio.sleep(
+                max(0, asked + LOOK_EVERY_S - time.monotonic())
+            )  # it answers at once when too many wait
 
 
 def _wait_s(end: float, *, often: bool) -> int:
     """Whole seconds of the next request, at least one: less would be a busy loop."""
-    return max(1, round(min(2 if often else LONGEST_WAIT_S, end - time.monotonic())))
+    return max(1, round(min(LOOK_EVERY_S if often else LONGEST_WAIT_S, end - time.monotonic())))
 
 
 def _still_time(end: float, job: Job) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from functools import partial
@@ -11,6 +12,7 @@ import pytest
 from argus_ray.catalog import frames, jobs, segments, videos
 from argus_ray.errors import ArgusError
 from argus_ray.s3 import frame_key
+from serve_apps.api.routes import jobs as job_routes
 from tests.library import Library, announce, at_once, library, send
 
 
@@ -434,6 +436,17 @@ def test_more_who_wait_than_there_are_connections_keep_nobody_else_waiting(place
     place.make_ready(job)
     for thread in waiting:
         thread.join()
+
+
+def test_where_too_many_wait_the_next_is_answered_at_once(place, ana, project, monkeypatch):
+    job = place.bring(ana, project)
+    monkeypatch.setattr(job_routes, "_places_to_wait", asyncio.Semaphore(0))
+    began = time.monotonic()
+
+    answer = ana.get(f"/v1/jobs/{job['id']}?wait=30")
+
+    assert (answer.json()["state"], answer.headers["retry-after"]) == ("queued", "2")
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "x", "1e9"])

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
 
-from argus_ray import ingests
+from argus_ray import auth, ingests
 from argus_ray.catalog import jobs
 from argus_ray.catalog.connect import as_caller
 from argus_ray.schemas.common import Page
@@ -21,6 +21,8 @@ from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
 
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.1, 0.5
+_places_to_wait = asyncio.Semaphore(50)
+"""Who waits holds one of the requests that a replica answers at a time (100): half of them are for everybody else."""
 
 router = APIRouter(prefix="/v1", tags=["jobs"], route_class=Route, responses=documented(401))
 
@@ -70,16 +72,28 @@ async def get_job(
     response: Response,
     wait: Annotated[int, Query(ge=0, le=60, description="Seconds to wait for the job to end.")] = 0,
 ) -> Job:
-    """A job. With `wait` the answer comes when it has ended, or after that time; no connection is held meanwhile."""
-    end, pause = time.monotonic() + wait, FIRST_LOOK_S
+    """A job. With `wait` the answer comes when it has ended, or after that time, or at once when too many wait already.
+
+    `Retry-After` says when to ask again for one that has not ended.
+    """
+    if wait and not _places_to_wait.locked():
+        async with _places_to_wait:
+            job = await _look(job_id, who, request, wait)
+    else:
+        job = await _look(job_id, who, request, 0)
+    if job.state not in ENDED:
+        response.headers["Retry-After"] = "2"
+    return job
+
+
+async def _look(job_id: UUID, who: auth.Caller, request: Request, wait_s: float) -> Job:
+    """The job when it has ended, or after that time; no connection is held meanwhile."""
+    end, pause = time.monotonic() + wait_s, FIRST_LOOK_S
     while True:
         async with as_caller(request.app.state.database, who.claims) as tx:
             job = await tx.one(jobs.get(job_id))
         left = end - time.monotonic()
         if job.state in ENDED or left <= 0 or await request.is_disconnected():
-            break
+            return job
         await asyncio.sleep(min(pause, left))
         pause = min(pause * 1.5, LONGEST_PAUSE_S)
-    if job.state not in ENDED:
-        response.headers["Retry-After"] = "2"
-    return job
