@@ -346,9 +346,6 @@ begin
     values ('project:' || new.project_id, left(tg_table_name, -1), message);
     perform pg_notify('argus_broadcasts', '');
   end if;
-  if tg_table_name = 'jobs' and new.state in ('succeeded', 'failed', 'cancelled') then
-    perform pg_notify('argus_job_ended', new.id::text);
-  end if;
   return null;
 end
 $$;
