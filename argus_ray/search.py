@@ -23,6 +23,7 @@ from argus_ray.catalog import models
 from argus_ray.catalog import search as nearest
 from argus_ray.catalog.search import Neighbour
 from argus_ray.catalog.statement import AsyncTx
+from argus_ray.cursors import cursor_of, place_of
 from argus_ray.errors import InvalidRequest
 from argus_ray.moments import Moment, best_of_videos, moments, rank, single
 from argus_ray.s3 import S3, frame_key
@@ -173,7 +174,7 @@ def _bytes_of(encoded: str) -> bytes:
 
 
 # A cursor names the last hit of its page and the query it belongs to.
-_CURSOR = TypeAdapter(tuple[str, float, UUID, int])
+_PLACE = TypeAdapter(tuple[str, float, UUID, int])
 
 
 def _fingerprint(asked: Search) -> str:
@@ -182,18 +183,13 @@ def _fingerprint(asked: Search) -> str:
 
 
 def _cursor_after(asked: Search, last: Neighbour) -> str:
-    said = [_fingerprint(asked), last.score, str(last.video_id), last.pts_us]
-    return base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
+    return cursor_of((_fingerprint(asked), last.score, last.video_id, last.pts_us))
 
 
 def _cursor(asked: Search) -> tuple[float, UUID, int] | None:
     if asked.cursor is None:
         return None
-    try:
-        padded = asked.cursor + "=" * (-len(asked.cursor) % 4)
-        query, score, video_id, pts_us = _CURSOR.validate_json(base64.urlsafe_b64decode(padded))
-    except ValueError as error:
-        raise InvalidRequest("the cursor is not one that this search gave out") from error
+    query, score, video_id, pts_us = place_of(asked.cursor, _PLACE)
     if query != _fingerprint(asked):
         raise InvalidRequest("the cursor belongs to another query: repeat the query it came from")
     return rank(Neighbour(video_id, pts_us, score))

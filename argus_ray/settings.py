@@ -28,7 +28,7 @@ class Settings(BaseSettings):
 
     # Postgres
     database_url: SecretStr | None = Field(
-        None, description="Owner's connection, for migrations only. Empty: PostgreSQL is started."
+        None, description="Owner's connection, for migrations and to register models. Empty: PostgreSQL is started."
     )
     api_database_url: SecretStr | None = Field(
         None, description="The API's connection, as role `argus_api`; may be a transaction pooler."

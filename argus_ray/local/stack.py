@@ -141,7 +141,7 @@ def fill(given: Settings, keys: Keys, port: Mapping[str, int]) -> Settings:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables that `Settings()` reads, but for the owner's connection: only migrations may use that."""
+    """The variables that `Settings()` reads, but for the owner's connection: migrations and registering a model alone may use it."""
     found = {}
     for name in type(settings).model_fields:
         value = getattr(settings, name)

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 Row = TypeVar("Row")
 
-Metadata = dict[str, Any]
 Timestamp = Annotated[datetime, AwareDatetime]
 
 

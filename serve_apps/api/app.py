@@ -8,7 +8,7 @@ client, and the issuer's public keys: nothing that matters is lost with it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -60,14 +60,11 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
         await database.open()
         try:
             async with httpx.AsyncClient(timeout=3, mounts=_NO_PROXY) as http:
-                app.state.settings = settings
-                app.state.database = database
-                app.state.issuer = auth.issuer(settings, http)
-                app.state.s3 = S3(settings)
-                app.state.thumbnails = Thumbnails(settings) if settings.supabase_url and settings.secret_key else None
-                app.state.siglip2 = siglip2
-                yield
-                app.state.s3.close()
+                issuer = auth.issuer(settings, http)
+                with closing(S3(settings)) as s3, _thumbnails(settings) as thumbnails:
+                    app.state.settings, app.state.database, app.state.issuer = settings, database, issuer
+                    app.state.s3, app.state.thumbnails, app.state.siglip2 = s3, thumbnails, siglip2
+                    yield
         finally:
             await database.close()
 
@@ -112,6 +109,11 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
         app.include_router(module.router)
     problems.describe_problems(app)
     return app
+
+
+def _thumbnails(settings: Settings) -> AbstractContextManager[Thumbnails | None]:
+    """None where no Storage is configured: videos have no posters then."""
+    return closing(Thumbnails(settings)) if settings.supabase_url and settings.secret_key else nullcontext()
 
 
 class Args(BaseModel):

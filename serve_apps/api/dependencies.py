@@ -7,8 +7,6 @@ that does not exist.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,8 @@ from argus_ray import auth, s3
 from argus_ray.catalog import projects
 from argus_ray.catalog.connect import as_caller
 from argus_ray.catalog.statement import AsyncTx, Statement
-from argus_ray.errors import Forbidden, InvalidRequest, PreconditionFailed, PreconditionRequired, Unauthenticated
+from argus_ray.cursors import cursor_of, place_of
+from argus_ray.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated
 from argus_ray.schemas.common import Page
 from argus_ray.schemas.project import Role
 from argus_ray.search import Embedder
@@ -177,20 +176,6 @@ async def edit(tx: AsyncTx, change: Statement[R], current: Statement[V], version
 
 
 # -- pages -----------------------------------------------------------------------------------------
-
-
-def cursor_of(place: Any) -> str:
-    """A place in a list as an opaque word."""
-    return base64.urlsafe_b64encode(TypeAdapter(Any).dump_json(place)).rstrip(b"=").decode()
-
-
-def place_of(cursor: str, kind: TypeAdapter[P]) -> P:
-    """Raises InvalidRequest unless the cursor is one of ours."""
-    try:
-        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        return kind.validate_json(base64.b64decode(padded, altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error):
-        raise InvalidRequest("the cursor is not one that a page has given: start without it") from None
 
 
 @dataclass(frozen=True)

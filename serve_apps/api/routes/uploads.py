@@ -9,10 +9,11 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
 from argus_ray import uploads
+from argus_ray.cursors import cursor_of
 from argus_ray.schemas.common import Page
 from argus_ray.schemas.job import Job
 from argus_ray.schemas.video import CompleteUpload, Part, PartRequest, Upload, UploadedPart
-from serve_apps.api.dependencies import S3, Paging, Settings, UserTx, cursor_of, paging
+from serve_apps.api.dependencies import S3, Paging, Settings, UserTx, paging
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
 
