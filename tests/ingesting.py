@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,12 +172,3 @@ def running(here: Place, **changes: Any) -> Iterator[str]:
         here.owner.execute("update runs set accepts_until = now() where pool = %s", (pool,))
         thread.join(180)
         assert not thread.is_alive(), "the run does not end"
-
-
-def wait_until(condition: Callable[[], Any], timeout_s: float = 300) -> Any:
-    """What the condition says, once that is true. The bound is for what hangs: a slow machine is no failure."""
-    end = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.02)
-    return found

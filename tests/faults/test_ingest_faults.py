@@ -22,7 +22,8 @@ from argus_ray.local import postgres as local_postgres
 from argus_ray.local import process, seaweedfs
 from argus_ray.pipelines import ingest
 from tests.faults.backlog import EVERY_FRAME, NAMES, SETTINGS, ended, upload
-from tests.ingesting import environment, place, running, wait_until
+from tests.ingesting import environment, place, running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 

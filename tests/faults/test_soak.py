@@ -10,7 +10,8 @@ import pytest
 
 from tests.faults.backlog import SETTINGS, ended, upload
 from tests.faults.test_ingest_faults import decoders, readers, workers
-from tests.ingesting import place, running, wait_until
+from tests.ingesting import place, running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.soak
 

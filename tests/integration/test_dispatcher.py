@@ -19,7 +19,8 @@ from argus_ray.local import cluster, ports, process
 from argus_ray.thumbnails import BUCKET, thumbnail_key
 from serve_apps.dispatcher import Watch
 from tests import clips
-from tests.ingesting import environment, place, wait_until
+from tests.ingesting import environment, place
+from tests.waiting import wait_until
 
 TOKEN = uuid4().hex * 2
 LET_IN = {"Authorization": f"Bearer {TOKEN}"}

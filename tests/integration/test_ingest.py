@@ -11,7 +11,8 @@ import pytest
 from argus_ray.pipelines import ingest
 from argus_ray.s3 import frame_key
 from tests import clips, damage
-from tests.ingesting import add_project, place, running, wait_until
+from tests.ingesting import add_project, place, running
+from tests.waiting import wait_until
 
 SECOND_US = 1_000_000
 log = logging.getLogger(__name__)
