@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,6 @@ from argus_ray.catalog import models, runs, segments
 from argus_ray.catalog.connect import Database
 from argus_ray.local import postgres, seaweedfs
 from argus_ray.models.loading import resolve, weights_id
-from argus_ray.pipelines import ingest
 from argus_ray.pipelines.stages.catalog_writer import CatalogWriter
 from argus_ray.pipelines.stages.frame_embedder import FrameEmbedder
 from argus_ray.pipelines.stages.frame_extractor import FrameExtractor
@@ -45,11 +44,12 @@ from argus_ray.settings import Settings
 from tests.bench.clips import FPS, clip
 from tests.bench.measure import Line
 from tests.bench.sizes import Sizes
-from tests.ingesting import Place, place
+from tests.ingesting import Place, place, running
 
 SIZE, MBIT_S, DRAWN = (1280, 720), 3.0, 4
 ENDS = 4  # clips at the beginning and at the end of a backlog that do not count: two for each of two extractors
 SECOND = {"policy": "fps", "fps": 1.0, "dedupe": False}
+PATIENCE_S = 900
 FIVE_SECONDS = {"policy": "fps", "fps": 0.2, "dedupe": False}
 
 
@@ -59,9 +59,14 @@ def lines(sizes: Sizes) -> list[Line]:
         model = _model(here.settings)
         pipeline, plain = [], []
         for _ in range(sizes.long_rounds):
-            plain.append(_backlog(here, clips, sizes.backlog, SECOND, lambda: _plain(here.settings, model)))
-            pipeline.append(_backlog(here, clips, sizes.backlog, SECOND, lambda: ingest.run(here.settings)))
-        sparse = _backlog(here, clips, sizes.backlog, FIVE_SECONDS, lambda: ingest.run(here.settings))
+            with _bare(here.settings, model) as drain:
+                plain.append(_backlog(here, clips, sizes.backlog, SECOND, drain))
+            with _pipeline(here) as drain:
+                pipeline.append(_backlog(here, clips, sizes.backlog, SECOND, drain))
+        with _pipeline(here) as drain:
+            sparse = _backlog(here, clips, sizes.backlog, FIVE_SECONDS, drain)
+        _store(here, clips)
+        _usual_cpu_s(here, clips, sizes.backlog_clip_s, every_s=1)  # starts Ray's workers, which stay for the next ones
         theirs = _read_videos(here, clips, sizes.read_videos, seconds=sizes.backlog_clip_s, every_s=1)
         theirs_sparse = _read_videos(here, clips, sizes.read_videos, seconds=sizes.backlog_clip_s, every_s=5)
     ours_clips_s = statistics.median(one.clips_per_s for one in pipeline)
@@ -119,21 +124,45 @@ class Drained:
         return self.clips / self.wall_s
 
 
-def _backlog(here: Place, clips: list[Path], count: int, sampling: dict[str, Any], drain: Any) -> Drained:
-    """Upload, drain, and look at when each clip ended."""
-    here.owner.execute("delete from jobs")  # with their segments and claims
-    for number in range(count):
-        here.upload(clips[number % len(clips)], sampling=Jsonb(sampling))
+Drain = Callable[[], None]
+"""Returns when nothing is queued or running any more."""
+
+
+def _backlog(here: Place, clips: list[Path], count: int, sampling: dict[str, Any], drain: Drain) -> Drained:
+    """Drain a few clips, so that all processes are up, then many; and look at when each of these ended."""
+
+    def upload(number: int) -> UUID:
+        return here.upload(clips[number % len(clips)], sampling=Jsonb(sampling))
+
+    for number in range(ENDS):
+        upload(number)
+    drain()
+    videos = [upload(number) for number in range(count)]
     with _watched() as watched:
         drain()
-    ended = [
-        row["ended"] for row in here.all("select extract(epoch from finished_at)::float8 as ended from jobs order by 1")
-    ]
-    states = {row["state"] for row in here.all("select distinct state from jobs")}
-    if states != {"succeeded"}:
-        raise AssertionError(f"jobs ended as {states}")
-    first, last = ended[ENDS - 1], ended[-ENDS]
+    jobs = here.all(
+        "select state, extract(epoch from finished_at)::float8 as ended from jobs where video_id = any(%s) order by 2",
+        videos,
+    )
+    if {job["state"] for job in jobs} != {"succeeded"}:
+        raise AssertionError(f"not every clip was ingested: {sorted(job['state'] for job in jobs)}")
+    first, last = jobs[ENDS - 1]["ended"], jobs[-ENDS]["ended"]
     return Drained(count - 2 * ENDS + 1, last - first, watched.between(first, last))
+
+
+@contextmanager
+def _pipeline(here: Place) -> Iterator[Drain]:
+    """A run that is alive."""
+
+    def drain() -> None:
+        end = time.monotonic() + PATIENCE_S
+        while here.one("select exists (select from jobs where finished_at is null) as busy")["busy"]:
+            if time.monotonic() > end:
+                raise AssertionError(f"the backlog was not drained in {PATIENCE_S} s")
+            time.sleep(0.2)
+
+    with running(here):
+        yield drain
 
 
 class _Watched:
@@ -191,34 +220,33 @@ class Bare:
         self.write = CatalogWriter(url, model.number, settings.max_attempts)
 
     def drain(self) -> None:
-        place = self.number
         while True:
-            claim = self.database.retry(
-                lambda tx: tx.maybe(segments.claim(self.run_id, ahead=1_000, no=place))  # noqa: B023  # run at once
-            )
+            claim = self.database.retry(lambda tx: tx.maybe(segments.claim(self.run_id, ahead=1_000, no=self.number)))
             if claim is None:
                 return
-            place += self.of
+            self.number += self.of
             row = ClaimedSegment(segment_id=str(claim.segment_id), run_id=str(claim.run_id), fence=claim.fence)
             for chunk in self.extract(row):
                 self.write(self.embed(chunk))
 
 
-def _plain(settings: Settings, model: Model) -> None:
+@contextmanager
+def _bare(settings: Settings, model: Model) -> Iterator[Drain]:
     import ray
 
-    run_id = uuid4()
+    run_id, count = uuid4(), settings.extractors
     with closing(Database(settings.secret("worker_database_url") or "")) as database:
         database.retry(
             lambda tx: tx.one(runs.place(run_id, pool=f"bare-{run_id}", kind="ingest", lease_s=3600, max_life_s=3600))
         )
-    count = settings.extractors
     actors = [
         ray.remote(Bare).options(num_cpus=1).remote(settings, model, run_id, number, count) for number in range(count)
     ]
-    ray.get([actor.drain.remote() for actor in actors])
-    for actor in actors:
-        ray.kill(actor)
+    try:
+        yield lambda: ray.get([actor.drain.remote() for actor in actors], timeout=PATIENCE_S)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
 
 
 # -- the published way -----------------------------------------------------------------------------
@@ -267,12 +295,16 @@ class Usual:
 
 def _read_videos(here: Place, clips: list[Path], count: int, *, seconds: int, every_s: int) -> float:
     """CPU seconds a clip: what `count` clips more cost, so that starting Ray's workers counts for neither side."""
-    here.owner.execute("create table if not exists public.usual (key text primary key, embedding extensions.halfvec)")
-    for path in clips:
-        here.s3.upload_file(str(path), here.settings.bucket, f"clips/{path.name}")
     few = _usual_cpu_s(here, clips, seconds, every_s)  # as many as keep every core busy
     more = _usual_cpu_s(here, clips + [clips[number % len(clips)] for number in range(count)], seconds, every_s)
     return (more - few) / count
+
+
+def _store(here: Place, clips: list[Path]) -> None:
+    """What the usual way needs: the clips in a folder of the bucket, and a table."""
+    here.owner.execute("create table public.usual (key text primary key, embedding extensions.halfvec)")
+    for path in clips:
+        here.s3.upload_file(str(path), here.settings.bucket, f"clips/{path.name}")
 
 
 def _usual_cpu_s(here: Place, clips: list[Path], seconds: int, every_s: int) -> float:

@@ -128,7 +128,7 @@ def draw(lines: Sequence[Line | Failure], machine: Machine, path: Path) -> None:
     from matplotlib.ticker import FuncFormatter
 
     judged = [line for line in lines if isinstance(line, Line) and line.target is not None]
-    scores = [score(line) for line in judged]
+    scores = [max(score(line), 1 / 64) for line in judged]
     chart = Figure(figsize=(10, 0.42 * len(judged) + 1.4), layout="constrained")
     axes = chart.subplots()
     places = range(len(judged))
