@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from argus_ray.catalog import segments
+from argus_ray.catalog import posters as rows
 from argus_ray.catalog.connect import Database
 from argus_ray.catalog.statement import Tx
 from argus_ray.s3 import S3, frame_key
@@ -45,7 +45,7 @@ def draw(jpeg: bytes) -> bytes:
 
 def store_missing(settings: Settings, database: Database, *, limit: int = 20) -> int:
     """Store posters that could not be stored before, made of the kept frames; how many. Raises Unavailable."""
-    missing = database.retry(lambda tx: tx.all(segments.posters_missing(limit)))
+    missing = database.retry(lambda tx: tx.all(rows.missing(limit)))
     if not missing:
         return 0
     s3, thumbnails = S3(settings), Thumbnails(settings)
@@ -54,7 +54,7 @@ def store_missing(settings: Settings, database: Database, *, limit: int = 20) ->
             keys = [frame_key(video.project_id, video.video_id, pts_us) for pts_us in video.pts_us]
             jpegs = [s3.get(s3.at(key)) for key in keys]
             thumbnails.put(thumbnail_key(video.project_id, video.video_id), poster_of([_rgb(j) for j in jpegs], jpegs))
-            stored = segments.note_poster(video.project_id, video.video_id)
+            stored = rows.note(video.project_id, video.video_id)
             database.retry(partial(Tx.run, statement=stored))
     finally:
         s3.close()

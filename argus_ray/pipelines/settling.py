@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from argus_ray.catalog import embeddings, frames, segments
+from argus_ray.catalog import embeddings, frames, posters, segments
 from argus_ray.catalog.frames import Arriving
 from argus_ray.catalog.segments import Claim
 from argus_ray.catalog.statement import Tx
@@ -53,7 +53,7 @@ def keep(
         tx.run(frames.upsert(project_id, video_id, job_id=job_id, segment_number=segment, why=why))
         tx.run(embeddings.upsert(project_id, video_id, model_number=model_number))
     if has_poster:
-        tx.run(segments.note_poster(project_id, video_id))
+        tx.run(posters.note(project_id, video_id))
     if not complete:
         return "kept"
     if not last:
