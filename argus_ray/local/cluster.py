@@ -25,6 +25,7 @@ from typing import Any
 
 import httpx
 
+import argus_ray
 from argus_ray.errors import ConfigurationError, Unavailable
 from argus_ray.local import http, process, warden
 
@@ -97,6 +98,9 @@ def head(home: Path, port: Mapping[str, int], env: Mapping[str, str], *, token: 
         env={
             **env,
             **client_env(token),
+            "PATH": os.pathsep.join(
+                (str(Path(sys.executable).parent), env.get("PATH", os.defpath))
+            ),  # of jobs: `python`
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or 127.0.0.1 is replaced by an address that others can reach
             "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_apps.api.proxy:middlewares",
             "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # there is no other node to move work to
@@ -106,7 +110,7 @@ def head(home: Path, port: Mapping[str, int], env: Mapping[str, str], *, token: 
         check=functools.partial(check, f"http://127.0.0.1:{port['ray_dashboard']}", token),
         stop_timeout_s=2 * warden.GRACE_S + 5,
         start_timeout_s=120,
-        cwd=home,
+        cwd=Path(argus_ray.__file__).parents[1],  # where a submitted `python jobs/ingest.py` finds its file
     )
 
 

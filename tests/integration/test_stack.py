@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,25 @@ def test_nobody_submits_a_job_or_reads_one_without_the_token(home, stack):
     assert httpx.get(jobs, headers={"Authorization": "Bearer wrong"}).status_code == 403
     token = (home / "keys" / "ray_token").read_text()
     assert httpx.get(jobs, headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_an_ingest_job_is_submitted_as_the_readme_types_it(home, stack):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (block,) = re.findall(r"^```sh\n((?:export .*\n)*ray job submit.*\n)```$", readme, re.MULTILINE)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    submitted = subprocess.run(
+        ["sh", "-ec", block.replace("ingest.py", "ingest.py --linger-s 1")],
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        | {"ARGUS_HOME": str(home), "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    assert "succeeded" in submitted.stdout + submitted.stderr
 
 
 def test_no_secret_stands_on_a_command_line_or_in_a_file_that_others_may_read(home, stack):
