@@ -87,11 +87,9 @@ def _with_descendants(direct: list[RunningProcess]) -> list[RunningProcess]:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(one.pid)
             found.append(one)
-            if one.name == "ray":
-                found += [
-                    RunningProcess(name=f"ray/{_name(child)}", pid=child.pid)
-                    for child in process.children(recursive=True)
-                ]
+            for child in process.children(recursive=True) if one.name == "ray" else []:
+                with contextlib.suppress(psutil.Error):  # one that has just ended hides none of the others
+                    found.append(RunningProcess(name=f"ray/{_name(child)}", pid=child.pid))
     return found
 
 

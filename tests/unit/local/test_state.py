@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import subprocess
+import time
+
+import psutil
+
+from argus_ray.local.state import RunningProcess, _with_descendants
+
+
+def test_a_process_that_has_just_ended_hides_none_of_its_siblings():
+    # a shell that becomes `sleep` waits for none of its children: the first stays as a zombie
+    parent = subprocess.Popen(["sh", "-c", "true & sleep 60 & exec sleep 60"])
+    try:
+        until = time.monotonic() + 10
+        while psutil.STATUS_ZOMBIE not in {c.status() for c in psutil.Process(parent.pid).children()}:
+            assert time.monotonic() < until
+        found = _with_descendants([RunningProcess(name="ray", pid=parent.pid)])
+    finally:
+        for child in psutil.Process(parent.pid).children():
+            child.kill()
+        parent.kill()
+        parent.wait()
+
+    assert "ray/sleep" in {one.name for one in found}
