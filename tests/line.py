@@ -45,6 +45,11 @@ class Line:
         """Carry nothing more, and break nothing: the far end seems to think."""
         self._held = True
 
+    def is_idle(self) -> bool:
+        """Whether all that was under way has arrived, or has been given up by its receiver."""
+        with self._lock:
+            return not self._open
+
     def close(self) -> None:
         self._closed = True
         with contextlib.suppress(OSError):

@@ -32,6 +32,7 @@ from argus_ray.schemas.project import ApiKeyCreate, ProjectUpdate, Role
 from argus_ray.schemas.video import SamplingPolicy, VideoImport, VideoState, VideoUpdate
 from tests.library import MEBIBYTE, library
 from tests.line import Line
+from tests.waiting import wait_until
 
 PART = 5 * MEBIBYTE
 SIZE = 4 * PART + 12345
@@ -249,6 +250,7 @@ Client({place.url!r}, {place.issuer.token("ana@example.org")!r}).videos.upload({
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout.readline() == b"most is sent\n"
         child.kill()
+    wait_until(line.is_idle)  # what was on its way arrives, or does not
     (upload,) = place.sql(
         "select id, video_id, kind from uploads where state = 'open' order by created_at desc limit 1"
     )
