@@ -263,7 +263,7 @@ Client({place.url!r}, {place.issuer.token("ana@example.org")!r}).videos.upload({
 
     assert video.id == upload["video_id"]
     assert stored(place, video) == file.read_bytes()
-    assert 0 <= line.sent_bytes - before - begun - (size - arrived) < 20_000  # but for headers
+    assert line.sent_bytes - before - begun < size - arrived + 20_000  # headers; S3 may end a part meanwhile
     assert told[0] >= arrived
     assert told[-1] == size
     assert [*(cache / "argus" / "uploads").iterdir()] == []
