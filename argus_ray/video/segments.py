@@ -74,12 +74,15 @@ def plan_segments(
     probe: Probe, index: Index, policy: SamplingPolicy, budget_frames: int, limits: Limits | None = None
 ) -> list[SegmentPlan]:
     """Cut a video so that each segment decodes about `budget_frames` pictures. At least one segment, in order of time."""
-    choice = choose(policy, index, (limits or Limits()).max_frames_kept)
-    return _Planner(probe, index, policy, choice, budget_frames).plan()
+    limit = (limits or Limits()).max_frames_kept
+    choice = choose(policy, index, limit)
+    return _Planner(probe, index, policy, choice, budget_frames, limit).plan()
 
 
 class _Planner:
-    def __init__(self, probe: Probe, index: Index, policy: SamplingPolicy, choice: Choice, budget: int) -> None:
+    def __init__(
+        self, probe: Probe, index: Index, policy: SamplingPolicy, choice: Choice, budget: int, limit: int
+    ) -> None:
         self.index, self.policy, self.choice, self.budget = index, policy, choice, budget
         self.is_guessed, self.end_us = probe.guessed_times, probe.video_end_us
         places = np.flatnonzero(index.is_shown)
@@ -90,7 +93,7 @@ class _Planner:
         self.place = self.shown_place[np.searchsorted(self.shown_us, self.wanted_us)]
         self.keyframe = index.governing()[self.place]
         self.needs_before = policy.dedupe or policy.policy == "scenes"
-        self.slot_us = self._slot_us()
+        self.slot_us = self._slot_us(min(policy.max_frames or limit, limit))
 
     def plan(self) -> list[SegmentPlan]:
         borders = [0] if self.is_guessed else self._cuts()
@@ -180,10 +183,10 @@ class _Planner:
     def _pts(self, place: int) -> int:
         return int(self.index.pts[place])
 
-    def _slot_us(self) -> int | None:
-        if self.policy.policy != "scenes" or self.policy.max_frames is None:
+    def _slot_us(self, limit: int) -> int | None:
+        if self.policy.policy != "scenes" or len(self.wanted_us) <= limit:
             return None
-        return max(-(-self.end_us // self.policy.max_frames), 1)
+        return max(-(-self.end_us // limit), 1)
 
 
 def _ints(times: Int64) -> tuple[int, ...]:

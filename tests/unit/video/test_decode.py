@@ -251,3 +251,11 @@ def test_frames_kept_are_bounded_by_the_limit_of_the_installation(tmp_path):
 
     assert len(video.kept) == 5
     assert video.warnings == ["thinned"]
+
+
+def test_scenes_are_bounded_by_the_limit_of_the_installation(tmp_path):
+    clip = make(tmp_path / "a.mp4", seconds=2, picture=lambda n, _: np.full((96, 128, 3), n % 2 * 200, np.uint8))
+
+    for budget in (10, 3000):
+        video = extracted(clip.path, budget, SMALL, policy="scenes", limits=Limits(max_frames_kept=5))
+        assert len(video.kept) == 5
