@@ -42,7 +42,7 @@ WHOLE_BELOW_BYTES = 4 * 2**20
 WHOLE_ABOVE_SHARE = 0.6
 """Ranges fetch about a third more than what is asked for: from here on they would move the whole file."""
 
-_AHEAD_BLOCKS = 16  # the most that one request reads ahead of a sequential reader: 4 MiB
+_SEQUENTIAL_BLOCKS = 2  # of one request of a sequential reader: more moves bytes that sparse plans skip
 _CACHE_BLOCKS = 2048  # blocks kept on disk: 512 MiB
 _PIECE_BYTES = 2**20
 _ATTEMPTS = 6
@@ -129,7 +129,7 @@ class RangeReader(io.RawIOBase):
         self._slots: OrderedDict[int, int] = OrderedDict()  # block -> place in the file, least recently used first
         self._whole = False
         self._position = 0
-        self._expected_block, self._ahead = 0, 1
+        self._expected_block = 0
         if size_bytes is None:
             self._guarded(0)
 
@@ -194,10 +194,9 @@ class RangeReader(io.RawIOBase):
     def _place(self, block: int) -> int:
         """Where in the file the block lies; fetches it and what follows where it is not there."""
         if block not in self._slots and not self._whole:
-            most = min(_AHEAD_BLOCKS, _CACHE_BLOCKS // 2)
-            self._ahead = min(self._ahead * 2, most) if block == self._expected_block else 1
+            count = _SEQUENTIAL_BLOCKS if block == self._expected_block else 1
             try:
-                self._fetch(block, block + self._ahead)
+                self._fetch(block, block + count)
             except _WholeOnlyError:
                 self._fetch_all()
         if self._whole:

@@ -154,7 +154,7 @@ def test_random_reads_give_the_same_bytes_as_the_file(size_bytes, tmp_path):
         assert len(store.connections) == 1
 
 
-def test_a_missing_run_is_one_request_and_sequential_reading_asks_for_more_each_time():
+def test_a_missing_run_is_one_request_and_sequential_reading_asks_for_two_blocks_at_a_time():
     content = bytes(40 * BLOCK_BYTES)
     with serving(content) as store, RangeReader(store.url, size_bytes=len(content)) as reader:
         while reader.read(32_768):
@@ -164,7 +164,7 @@ def test_a_missing_run_is_one_request_and_sequential_reading_asks_for_more_each_
             (int(last) + 1 - int(first)) // BLOCK_BYTES
             for first, last in (re.fullmatch(r"bytes=(\d+)-(\d+)", asked).groups() for asked in store.ranges())
         ]
-        assert blocks[:4] == [2, 4, 8, 16]
+        assert set(blocks) == {2}
         assert reader.bytes_fetched == len(content)
 
 
