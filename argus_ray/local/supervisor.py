@@ -90,7 +90,8 @@ def stop(home: Path, report: Report, timeout_s: float = 90) -> bool:
     if running is not None:
         os.kill(running.pid, signal.SIGTERM)  # the lock tells that it lives, and which pid it has
         deadline = time.monotonic() + timeout_s
-        while holder(home) == running:
+        # the lock goes with its end, an instant before the process does
+        while holder(home) == running or running.alive():
             if time.monotonic() > deadline:
                 raise Unavailable(f"process {running.pid} has not stopped within {timeout_s:.0f} s: see {home / 'log'}")
             time.sleep(LOOK_EVERY_S)
