@@ -11,23 +11,22 @@ normalised.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F  # noqa: N812 - its usual name
-from transformers import AutoImageProcessor, AutoTokenizer, SiglipModel, SiglipVisionModel
+from transformers import AutoTokenizer, SiglipModel, SiglipVisionModel
 
 from argus_ray.errors import ModelUnavailable, ModelUnsupported
 from argus_ray.models.loading import Fetch, load_whole, read_config, read_scalar, resolve, weights_id
+from argus_ray.models.pixels import Pixels
+from argus_ray.models.precision import device_named, dtype_of
 
 Towers = Literal["both", "vision"]
-
-_RESIZE = {2: "bilinear", 3: "bicubic"}  # the processor's numbers are PIL's
 
 
 class _VisionTower(SiglipVisionModel):  # type: ignore[misc]  # transformers is untyped
@@ -53,7 +52,7 @@ class Siglip2:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         else:
             self._vision = load_whole(_VisionTower, folder, **options).eval().to(device)
-        self._pixels = _Pixels(folder, self._vision.config.image_size, device, dtype)
+        self._pixels = Pixels(folder, self._vision.config.image_size, device, dtype)
         self._batch = 128 if device.type == "cuda" else 16
         self.device, self.dtype = device, dtype
         self.image_size: int = self._vision.config.image_size
@@ -73,8 +72,6 @@ class Siglip2:
         """Pictures of any size uint8 [N, H, W, 3] -> [N, S, S, 3], the model's square, without regard to their shape, as
         the model was trained. Those that have the size already are not copied.
         """
-        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-            raise ValueError(f"pictures must be uint8 [N, H, W, 3], and these are {pixels.dtype} {list(pixels.shape)}")
         return self._pixels.squash(pixels)
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -111,42 +108,6 @@ class Siglip2:
         return pooled
 
 
-class _Pixels:
-    """uint8 [N, H, W, 3] -> what the model sees [N, 3, S, S], on the device, by the numbers of the folder's processor."""
-
-    def __init__(self, folder: Path, size: int, device: torch.device, dtype: torch.dtype) -> None:
-        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        wanted = (processor.size["height"], processor.size["width"])
-        if wanted != (size, size) or int(processor.resample) not in _RESIZE:
-            raise ModelUnsupported(
-                f"the processor in {folder} makes {wanted} pixels by filter {int(processor.resample)}, and the model takes "
-                f"{size} x {size} by bilinear (2) or bicubic (3): fix its preprocessor_config.json"
-            )
-        self.size, self.device, self.dtype = size, device, dtype
-        self.filter = _RESIZE[int(processor.resample)]
-        mean = torch.tensor(processor.image_mean, device=device).view(3, 1, 1)
-        std = torch.tensor(processor.image_std, device=device).view(3, 1, 1)
-        self.scale, self.shift = processor.rescale_factor / std, -mean / std
-
-    def squash(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if len(pixels) == 0 or pixels.shape[1:3] == (self.size, self.size):
-            return pixels
-        values = _tensor(pixels).permute(0, 3, 1, 2)
-        squashed = F.interpolate(values, (self.size, self.size), mode=self.filter, antialias=True)
-        square: NDArray[np.uint8] = squashed.permute(0, 2, 3, 1).contiguous().numpy()
-        return square
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        values = _tensor(pixels).to(self.device).permute(0, 3, 1, 2).float()
-        seen: torch.Tensor = (values * self.scale + self.shift).to(self.dtype)
-        return seen
-
-
-def _tensor(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    # Ray hands out read-only arrays, of which torch warns although nothing is written here.
-    return torch.from_numpy(pixels if pixels.flags.writeable and pixels.flags.c_contiguous else pixels.copy())
-
-
 def load(uri: str, device: str = "auto", *, fetch: Fetch | None = None, towers: Towers = "both") -> Siglip2:
     """Load a checkpoint by hub id, folder, `demo:siglip2` or `s3://` URI (with `fetch`).
 
@@ -154,8 +115,8 @@ def load(uri: str, device: str = "auto", *, fetch: Fetch | None = None, towers: 
     """
     folder = resolve(uri, fetch=fetch)
     _check_family(uri, read_config(folder))
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    return Siglip2(folder, chosen, _dtype(chosen), towers)
+    chosen = device_named(device)
+    return Siglip2(folder, chosen, dtype_of(chosen), towers)
 
 
 def _check_family(uri: str, config: dict[str, Any]) -> None:
@@ -171,21 +132,3 @@ def _check_family(uri: str, config: dict[str, Any]) -> None:
             f"{uri} is of type {kind!r} and not a SigLIP 2 checkpoint: choose one such as google/siglip2-base-patch16-224",
             uri=uri,
         )
-
-
-def _dtype(device: torch.device) -> torch.dtype:
-    if device.type == "cuda":
-        return fastest_dtype("cuda", cuda=torch.cuda.get_device_capability(device))
-    return fastest_dtype("cpu", cpu=torch.cpu.get_capabilities())
-
-
-def fastest_dtype(
-    kind: str, *, cuda: tuple[int, int] = (0, 0), cpu: Mapping[str, bool | int | str] = MappingProxyType({})
-) -> torch.dtype:
-    """Half precision where the hardware computes in it: bfloat16 on cards from Ampere on (compute capability 8), float16
-    on older ones (a T4 has no bfloat16, though torch emulates it), bfloat16 on CPUs with instructions for it (1.8 times
-    as fast as float32 for the base model with AVX-512 BF16; cosine to float32 0.9999), else float32.
-    """
-    if kind == "cuda":
-        return torch.bfloat16 if cuda >= (8, 0) else torch.float16
-    return torch.bfloat16 if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else torch.float32

@@ -154,17 +154,3 @@ def test_it_finds_what_is_asked_for_among_scenes_it_has_not_seen(model):
     order = np.argsort(-model.embed_texts([query.text for query in asked]) @ shown.T, axis=1).tolist()
     truth = [{i for i, scene in enumerate(scenes) if is_true_of(query, scene)} for query in asked]
     assert evaluate.mean_average_precision(order, truth) > 0.75
-
-
-@pytest.mark.parametrize(
-    ("hardware", "dtype"),
-    [
-        ({"kind": "cuda", "cuda": (7, 5)}, torch.float16),  # T4
-        ({"kind": "cuda", "cuda": (8, 6)}, torch.bfloat16),  # A10G
-        ({"kind": "cuda", "cuda": (9, 0)}, torch.bfloat16),  # H100
-        ({"kind": "cpu", "cpu": {"avx512_bf16": True}}, torch.bfloat16),
-        ({"kind": "cpu", "cpu": {"avx2": True, "avx512_bf16": False}}, torch.float32),
-    ],
-)
-def test_numbers_have_the_precision_that_the_hardware_is_fast_in(hardware, dtype):
-    assert siglip2.fastest_dtype(**hardware) == dtype
