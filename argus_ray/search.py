@@ -28,7 +28,7 @@ from argus_ray.errors import InvalidRequest
 from argus_ray.moments import Moment, best_of_videos, moments, rank, single
 from argus_ray.s3 import S3, frame_key
 from argus_ray.schemas.frame import Hit, QueryTerm, Search, SearchAnswer
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 
 Vector = npt.NDArray[np.float32]
 
@@ -111,7 +111,7 @@ def _grouped(asked: Search, found: Sequence[Neighbour]) -> list[Moment]:
 
 
 async def _vector(
-    tx: AsyncTx, project_id: UUID, model: Model, terms: Sequence[QueryTerm], embedded: Embedded
+    tx: AsyncTx, project_id: UUID, model: EmbeddingModel, terms: Sequence[QueryTerm], embedded: Embedded
 ) -> Vector:
     total = np.zeros(model.dim, np.float32)
     for place, term in enumerate(terms):
@@ -128,7 +128,7 @@ async def _vector(
 
 
 async def _hits(
-    tx: AsyncTx, s3: S3, project_id: UUID, page: Sequence[Moment], words: Model | None, url_expires_s: int
+    tx: AsyncTx, s3: S3, project_id: UUID, page: Sequence[Moment], words: EmbeddingModel | None, url_expires_s: int
 ) -> list[Hit]:
     shown = {
         (row.video_id, row.pts_us): row

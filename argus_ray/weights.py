@@ -19,7 +19,7 @@ from argus_ray.catalog.statement import Tx
 from argus_ray.errors import ModelUnavailable
 from argus_ray.models.loading import Fetch, read_scalar, resolve, weights_id
 from argus_ray.s3 import S3, locate
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 from argus_ray.settings import Settings
 
 
@@ -63,7 +63,7 @@ def _fetch(settings: Settings, uri: str) -> Path:
     return folder
 
 
-def register(settings: Settings, uri: str) -> Model:
+def register(settings: Settings, uri: str) -> EmbeddingModel:
     """Make the model known to the catalogue, with a partition for its vectors; the same again changes nothing.
 
     Reads the configuration and two numbers of the weights, and hashes them; loads nothing. Needs the owner's connection,

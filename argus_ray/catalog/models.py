@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argus_ray.catalog.statement import Statement
 from argus_ray.errors import Unavailable
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 
 
 def register(
@@ -29,12 +29,12 @@ def register(
     )
 
 
-def by_weights(family: str, weights_id: str) -> Statement[Model]:
+def by_weights(family: str, weights_id: str) -> Statement[EmbeddingModel]:
     """The registered model with exactly these weights."""
     return Statement(
-        Model,
+        EmbeddingModel,
         """
-        select id, number, family, uri, weights_id, dim, image_size, logit_scale, logit_bias, created_at
+        select id, number, family, uri, weights_id, dim, image_size, logit_scale, logit_bias, licence, created_at
         from models where family = %(family)s and weights_id = %(weights_id)s
         """,
         family=family,
@@ -48,11 +48,12 @@ def by_weights(family: str, weights_id: str) -> Statement[Model]:
     )
 
 
-def listed() -> Statement[Model]:
+def listed() -> Statement[EmbeddingModel]:
+    """The models that make vectors."""
     return Statement(
-        Model,
+        EmbeddingModel,
         """
-        select id, number, family, uri, weights_id, dim, image_size, logit_scale, logit_bias, created_at
-        from models order by number
+        select id, number, family, uri, weights_id, dim, image_size, logit_scale, logit_bias, licence, created_at
+        from models where family = 'siglip2' order by number
         """,
     )

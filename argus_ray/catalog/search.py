@@ -19,7 +19,7 @@ from psycopg import sql
 from argus_ray.catalog.statement import Statement
 from argus_ray.errors import NotFound
 from argus_ray.schemas.frame import SearchFilter
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 
 EXACT_UP_TO = 20_000
 """Vectors up to which a search is exact: about 20 ms of scanning."""
@@ -60,7 +60,7 @@ _FILTERED = sql.SQL(
 _FROM = sql.SQL("embeddings e join videos v on v.project_id = e.project_id and v.id = e.video_id")
 
 
-def _parameters(model: Model, project_id: UUID, chosen: SearchFilter) -> dict[str, object]:
+def _parameters(model: EmbeddingModel, project_id: UUID, chosen: SearchFilter) -> dict[str, object]:
     return {
         "project_id": project_id,
         "model": model.number,
@@ -74,7 +74,7 @@ def _parameters(model: Model, project_id: UUID, chosen: SearchFilter) -> dict[st
     }
 
 
-def size(model: Model, project_id: UUID, chosen: SearchFilter) -> Statement[int]:
+def size(model: EmbeddingModel, project_id: UUID, chosen: SearchFilter) -> Statement[int]:
     """How many vectors the filter leaves, counted no further than decides between scan and index."""
     return Statement(
         int,
@@ -85,7 +85,7 @@ def size(model: Model, project_id: UUID, chosen: SearchFilter) -> Statement[int]
     )
 
 
-def exact(model: Model, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]) -> Statement[Neighbour]:
+def exact(model: EmbeddingModel, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]) -> Statement[Neighbour]:
     """The `POOL` nearest, by scanning all. `vector` has the model's dim and unit length."""
     return Statement(
         Neighbour,
@@ -114,7 +114,7 @@ def widen_index_scan() -> Statement[str]:
     )
 
 
-def indexed(model: Model, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]) -> Statement[Neighbour]:
+def indexed(model: EmbeddingModel, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]) -> Statement[Neighbour]:
     """The `CANDIDATES` nearest: the index's candidates ranked exactly, and the recent part scanned. Run it after
     `widen_index_scan`. `vector` has the model's dim and unit length.
     """
@@ -145,7 +145,7 @@ def indexed(model: Model, project_id: UUID, chosen: SearchFilter, vector: Sequen
     )
 
 
-def vector_of(model: Model, project_id: UUID, frame_id: UUID) -> Statement[str]:
+def vector_of(model: EmbeddingModel, project_id: UUID, frame_id: UUID) -> Statement[str]:
     """A frame's vector as pgvector prints it: `[0.1,0.2,…]`."""
     return Statement(
         str,

@@ -13,7 +13,7 @@ from uuid import uuid4
 from argus_ray import leases
 from argus_ray.catalog import fold, models, runs
 from argus_ray.catalog.connect import Database, worker_url
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 from argus_ray.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def run(settings: Settings) -> int:
             return sum(_fold(database, model) for model in database.retry(lambda tx: tx.all(models.listed())))
 
 
-def _fold(database: Database, model: Model) -> int:
+def _fold(database: Database, model: EmbeddingModel) -> int:
     moved, batch = 0, fold.batch(model.number, BATCH)
     while count := database.retry(lambda tx: tx.one(batch)):
         moved += count

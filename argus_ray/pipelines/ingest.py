@@ -33,7 +33,7 @@ from argus_ray.pipelines.stages.frame_embedder import FrameEmbedder
 from argus_ray.pipelines.stages.frame_extractor import FrameExtractor
 from argus_ray.pipelines.stages.rows import Written
 from argus_ray.pipelines.stages.video_queue import Reading, VideoQueue
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 from argus_ray.settings import Settings
 from argus_ray.telemetry import IngestMetrics
 
@@ -81,7 +81,7 @@ def _run(settings: Settings, pool: str, url: str, database: Database) -> bool:
     return True
 
 
-def pipeline(settings: Settings, run_id: UUID, model: Model) -> Dataset:
+def pipeline(settings: Settings, run_id: UUID, model: EmbeddingModel) -> Dataset:
     """The stages. Lazy: nothing is claimed before its rows are read."""
     _set_context()
     url = worker_url(settings)

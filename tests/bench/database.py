@@ -29,7 +29,7 @@ from argus_ray.catalog.search import literal
 from argus_ray.catalog.statement import Tx
 from argus_ray.local import postgres
 from argus_ray.schemas.frame import SearchFilter
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 from tests.bench.measure import Line, side_by_side
 from tests.bench.sizes import Sizes
 
@@ -235,7 +235,7 @@ def _timed(connection: psycopg.Connection[Any], statement: str) -> float:
     return time.perf_counter() - began
 
 
-def _fill(connection: psycopg.Connection[Any], model: Model, project: UUID, vectors: NDArray[np.float32]) -> None:
+def _fill(connection: psycopg.Connection[Any], model: EmbeddingModel, project: UUID, vectors: NDArray[np.float32]) -> None:
     """A ready video of these vectors, folded into the indexed part, as fold leaves them."""
     (video,) = connection.execute(
         "with p as (insert into projects (id, name) values (%(project)s, 'bench') returning id), "
@@ -268,7 +268,7 @@ def _clustered(count: int, clusters: int, rng: np.random.Generator) -> NDArray[n
     return unit
 
 
-def _model(connection: psycopg.Connection[Any], name: str) -> Model:
+def _model(connection: psycopg.Connection[Any], name: str) -> EmbeddingModel:
     statement = models.register(
         family="siglip2", uri=name, weights_id=name, dim=DIM, image_size=224, logit_scale=100, logit_bias=-10
     )

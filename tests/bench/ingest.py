@@ -39,7 +39,7 @@ from argus_ray.pipelines.stages.catalog_writer import CatalogWriter
 from argus_ray.pipelines.stages.frame_embedder import FrameEmbedder
 from argus_ray.pipelines.stages.frame_extractor import FrameExtractor
 from argus_ray.pipelines.stages.rows import ClaimedSegment
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 from argus_ray.settings import Settings
 from tests.bench.clips import FPS, clip
 from tests.bench.measure import Line
@@ -212,7 +212,7 @@ def _watched() -> Iterator[_Watched]:
 class Bare:
     """Claims, extracts, embeds and writes, one segment after the other: the stages without a pipeline around them."""
 
-    def __init__(self, settings: Settings, model: Model, run_id: UUID, number: int, of: int) -> None:
+    def __init__(self, settings: Settings, model: EmbeddingModel, run_id: UUID, number: int, of: int) -> None:
         url = settings.secret("worker_database_url") or ""
         self.database, self.run_id, self.number, self.of = Database(url), run_id, number, of
         self.extract = FrameExtractor(settings, model.image_size)
@@ -231,7 +231,7 @@ class Bare:
 
 
 @contextmanager
-def _bare(settings: Settings, model: Model) -> Iterator[Drain]:
+def _bare(settings: Settings, model: EmbeddingModel) -> Iterator[Drain]:
     import ray
 
     run_id, count = uuid4(), settings.extractors
@@ -374,7 +374,7 @@ def _ray() -> Iterator[None]:
             ray.shutdown()
 
 
-def _model(settings: Settings) -> Model:
+def _model(settings: Settings) -> EmbeddingModel:
     with closing(Database(settings.secret("worker_database_url") or "")) as database:
         wanted = weights_id(resolve(settings.siglip2_model))
         return database.retry(lambda tx: tx.one(models.by_weights("siglip2", wanted)))

@@ -22,7 +22,7 @@ from argus_ray.catalog.statement import Statement, Tx
 from argus_ray.local.postgres import Postgres
 from argus_ray.local.seaweedfs import SeaweedFS
 from argus_ray.schemas.frame import SearchFilter
-from argus_ray.schemas.model import Model
+from argus_ray.schemas.model import EmbeddingModel
 from tests.library import Library, library
 
 DIM = 16
@@ -57,7 +57,7 @@ class Shelf:
     """A library with a model, an editor's client and a project."""
 
     library: Library
-    model: Model
+    model: EmbeddingModel
     editor: httpx.Client
     project_id: UUID
 
@@ -96,7 +96,7 @@ class Shelf:
         return [(hit["video_name"], hit["pts_us"] // SECOND) for hit in answer.json()["items"]]
 
 
-def register(shelf: Library, dim: int) -> Model:
+def register(shelf: Library, dim: int) -> EmbeddingModel:
     """As the registrar does."""
     statement = models.register(
         family="siglip2", uri="axes", weights_id=f"axes-{dim}", dim=dim, image_size=224, logit_scale=10, logit_bias=-5
@@ -109,13 +109,13 @@ def register(shelf: Library, dim: int) -> Model:
 
 
 @pytest.fixture(scope="module")
-def a_library(postgres: Postgres, s3: SeaweedFS) -> Iterator[tuple[Library, Model]]:
+def a_library(postgres: Postgres, s3: SeaweedFS) -> Iterator[tuple[Library, EmbeddingModel]]:
     with library(postgres, s3, siglip2=Axes()) as made:
         yield made, register(made, DIM)
 
 
 @pytest.fixture
-def shelf(a_library: tuple[Library, Model]) -> Iterator[Shelf]:
+def shelf(a_library: tuple[Library, EmbeddingModel]) -> Iterator[Shelf]:
     made, model = a_library
     with made.person("ed@example.com") as editor:
         yield Shelf(made, model, editor, made.project(editor))

@@ -1,0 +1,659 @@
+-- Concepts: labels, annotations, tracks, verdicts, what models answered, review, datasets; and the jobs that make them.
+-- It only adds and widens: what ran before goes on beside it.
+set local lock_timeout = '10s';  -- a migration that has to wait gives up, and is run again
+set local statement_timeout = '10min';
+set local search_path = argus, extensions;
+
+-- Models of two families ---------------------------------------------------------------------------
+
+alter table models drop constraint models_family_check;
+alter table models add constraint models_family_check check (family in ('siglip2', 'sam3'));
+alter table models alter column dim drop not null, alter column logit_scale drop not null, alter column logit_bias drop not null;
+alter table models add column licence text check (length(licence) <= 1000);
+alter table models add constraint models_vectors
+  check ((family = 'siglip2') = (dim is not null and logit_scale is not null and logit_bias is not null));
+
+-- Registers weights that make no vectors, once; says their number every time.
+create function register_weights(family text, uri text, weights_id text, image_size integer, licence text)
+returns smallint language plpgsql volatile security definer set search_path = '' as $$
+declare
+  made smallint;
+begin
+  perform pg_advisory_xact_lock(hashtext('argus.register_model'));
+  select m.number into made from argus.models m
+  where m.family = register_weights.family and m.weights_id = register_weights.weights_id;
+  if not found then
+    insert into argus.models (number, family, uri, weights_id, image_size, licence)
+    values ((select coalesce(max(m.number), 0) + 1 from argus.models m), family, uri, weights_id, image_size, licence)
+    returning number into made;
+  end if;
+  return made;
+end
+$$;
+
+-- Budgets ------------------------------------------------------------------------------------------
+
+alter table projects add column gpu_seconds_per_month integer check (gpu_seconds_per_month >= 0);  -- null: no limit
+
+create table gpu_usage (
+  project_id uuid not null references projects on delete cascade,
+  month date not null check (extract(day from month) = 1),
+  kind text not null,
+  gpu_seconds double precision not null default 0 check (gpu_seconds >= 0),
+  frames bigint not null default 0,
+  primary key (project_id, month, kind)
+);
+
+-- The ontology -------------------------------------------------------------------------------------
+
+create table labels (
+  project_id uuid not null references projects on delete cascade,
+  id uuid not null default uuid_v7(),
+  number integer not null default 0 check (number > 0),  -- see number_label; the category id of exports, never used again
+  name text not null check (length(name) between 1 and 200),
+  names jsonb not null default '{}' check (pg_column_size(names) < 65536),
+  colour text not null check (colour ~ '^#[0-9a-f]{6}$'),
+  prompts text[] not null check (cardinality(prompts) between 1 and 8),
+  attributes jsonb not null default '[]' check (pg_column_size(attributes) < 262144),
+  threshold real check (threshold between 0 and 1),
+  learnt jsonb,
+  archived_at timestamptz,
+  merged_into uuid check (merged_into <> id and archived_at is not null),
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (project_id, id),
+  unique (id),
+  unique (project_id, number),
+  foreign key (project_id, merged_into) references labels (project_id, id)
+);
+create unique index labels_by_name on labels (project_id, lower(name)) where archived_at is null;
+
+-- Annotations and tracks ---------------------------------------------------------------------------
+
+create table tracks (
+  project_id uuid not null,
+  id uuid not null default uuid_v7(),
+  video_id uuid not null,
+  number integer not null default 0 check (number > 0),  -- see number_track
+  label_id uuid not null,
+  attributes jsonb not null default '{}' check (pg_column_size(attributes) < 65536),
+  start_us bigint not null,
+  end_us bigint not null,
+  keyframes integer not null default 0,
+  source text not null check (source in ('human', 'model', 'import')),
+  state text not null check (state in ('proposed', 'accepted', 'rejected')),
+  reason text check (length(reason) <= 1000),
+  score real,
+  method text,                -- how a model has followed it: sam3-video or track-by-detection
+  first_vector real[],        -- SigLIP vectors of its first and last appearance in a segment, for joining pieces
+  last_vector real[],
+  segment_number integer,     -- of the segment that made it, until the job's pieces are joined
+  model_id uuid references models,
+  job_id uuid,
+  author text,
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  deleted_at timestamptz,
+  primary key (project_id, id),
+  unique (id),
+  check (start_us <= end_us),
+  foreign key (project_id, video_id) references videos (project_id, id) on delete cascade,
+  foreign key (project_id, label_id) references labels (project_id, id)
+) with (fillfactor = 80);
+create unique index tracks_of_video on tracks (project_id, video_id, number);
+create index tracks_by_time on tracks (project_id, video_id, start_us, end_us) where deleted_at is null;
+create index tracks_of_job on tracks (job_id) where job_id is not null;
+create index tracks_of_label on tracks (project_id, label_id);
+
+create table annotations (
+  project_id uuid not null,
+  video_id uuid not null,
+  pts_us bigint not null,
+  id uuid not null default uuid_v7(),
+  label_id uuid not null,
+  track_id uuid,                                     -- a keyframe of it
+  kind text not null check (kind in ('box', 'polygon', 'mask', 'points', 'tag')),
+  x double precision, y double precision,            -- the box around it, of every kind but a tag
+  w double precision, h double precision,
+  polygon jsonb,                                     -- parts, of each the ring around it and its holes
+  points jsonb,
+  counts text,                                       -- COCO compressed RLE of the size of the video as displayed
+  area_px integer,
+  end_us bigint,
+  outside boolean not null default false,            -- from here on it is not to be seen, until the next keyframe
+  occluded boolean not null default false,
+  attributes jsonb not null default '{}' check (pg_column_size(attributes) < 65536),
+  source text not null check (source in ('human', 'model', 'import')),
+  state text not null check (state in ('proposed', 'accepted', 'rejected')),
+  reason text check (length(reason) <= 1000),
+  score real check (score between 0 and 1),
+  presence real check (presence between 0 and 1),
+  method text,
+  model_id uuid references models,
+  job_id uuid,
+  author text,
+  reviewed_by text,
+  reviewed_at timestamptz,
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  deleted_at timestamptz,
+  primary key (project_id, video_id, pts_us, id),
+  check ((kind = 'tag') = (x is null and y is null and w is null and h is null)),
+  check (kind = 'tag' or (x >= 0 and y >= 0 and w >= 0 and h >= 0 and x + w <= 1.000001 and y + h <= 1.000001)),
+  check ((kind = 'polygon') = (polygon is not null)),
+  check ((kind = 'points') = (points is not null)),
+  check ((kind = 'mask') = (counts is not null)),
+  check (end_us is null or (kind = 'tag' and end_us > pts_us)),
+  check (not outside or track_id is not null),
+  foreign key (project_id, video_id) references videos (project_id, id) on delete cascade,
+  foreign key (project_id, label_id) references labels (project_id, id),
+  foreign key (project_id, track_id) references tracks (project_id, id) on delete cascade
+) with (fillfactor = 90);
+create unique index annotations_by_id on annotations (id);
+create unique index annotations_keyframes on annotations (project_id, track_id, pts_us)
+  where track_id is not null and deleted_at is null;
+create index annotations_of_label on annotations (project_id, label_id, state) where deleted_at is null;
+create index annotations_of_job on annotations (job_id) where job_id is not null;
+
+-- Where a job has joined two pieces of a track, and why. `from_us` and `to_us` are where the pieces end and begin.
+create table track_links (
+  project_id uuid not null,
+  id uuid not null default uuid_v7(),
+  video_id uuid not null,
+  job_id uuid,
+  track_id uuid not null,
+  border_us bigint not null,
+  iou real,
+  similarity real,
+  score real,
+  state text not null default 'joined' check (state in ('joined', 'cut')),
+  other_track_id uuid,       -- of a cut link: the track that what comes after it belongs to now
+  author text,
+  created_at timestamptz not null default now(),
+  primary key (project_id, id),
+  unique (id),
+  foreign key (project_id, video_id) references videos (project_id, id) on delete cascade,
+  foreign key (project_id, track_id) references tracks (project_id, id) on delete cascade
+);
+create index track_links_of_track on track_links (project_id, track_id);
+create index track_links_of_video on track_links (project_id, video_id);
+
+-- A person's word on one (frame, label).
+create table verdicts (
+  project_id uuid not null,
+  video_id uuid not null,
+  pts_us bigint not null,
+  label_id uuid not null,
+  verdict text not null check (verdict in ('exhaustive_present', 'exhaustive_absent', 'partial')),
+  author text,
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (project_id, video_id, pts_us, label_id),
+  foreign key (project_id, video_id) references videos (project_id, id) on delete cascade,
+  foreign key (project_id, label_id) references labels (project_id, id)
+);
+create index verdicts_of_label on verdicts (project_id, label_id);
+
+-- A model's word: asked for this label here, it found so many, none included.
+create table answers (
+  project_id uuid not null,
+  video_id uuid not null,
+  pts_us bigint not null,
+  label_id uuid not null,
+  model_id uuid not null references models,
+  found integer not null check (found >= 0),
+  presence real,
+  job_id uuid,
+  at timestamptz not null default now(),
+  primary key (project_id, video_id, pts_us, label_id, model_id),
+  foreign key (project_id, video_id) references videos (project_id, id) on delete cascade,
+  foreign key (project_id, label_id) references labels (project_id, id)
+);
+create index answers_of_label on answers (project_id, label_id);
+
+-- Earlier versions of annotations, tracks and labels, and who replaced them.
+create table history (
+  id bigint generated always as identity primary key,
+  project_id uuid not null,
+  subject text not null check (subject in ('annotations', 'tracks', 'labels')),
+  subject_id uuid not null,
+  version integer not null,
+  row jsonb not null,
+  actor text,
+  at timestamptz not null default clock_timestamp()
+);
+create index history_of_subject on history (project_id, subject, subject_id, version);
+
+-- Review: who looks at a frame now. One person at a time, since the frame is the key.
+create table reviews (
+  project_id uuid not null,
+  video_id uuid not null,
+  pts_us bigint not null,
+  end_us bigint check (end_us >= pts_us),  -- of a segment
+  assignee text,                           -- user:… or key:…; null: nobody
+  assigned_by text,
+  until timestamptz,                       -- null: an assignment that does not lapse
+  state text not null default 'open' check (state in ('open', 'accepted', 'rejected')),
+  reason text check (length(reason) <= 1000),
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (project_id, video_id, pts_us),
+  foreign key (project_id, video_id) references videos (project_id, id) on delete cascade
+);
+create index reviews_of_assignee on reviews (project_id, assignee) where state = 'open';
+
+-- Datasets -----------------------------------------------------------------------------------------
+
+create table datasets (
+  project_id uuid not null references projects on delete cascade,
+  id uuid not null default uuid_v7(),
+  name text not null check (length(name) between 1 and 200),
+  query jsonb not null check (pg_column_size(query) < 8388608),
+  splits jsonb not null,
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  deleted_at timestamptz,
+  primary key (project_id, id),
+  unique (id)
+);
+create unique index datasets_by_name on datasets (project_id, lower(name)) where deleted_at is null;
+
+-- Immutable for everyone: see keep_frozen.
+create table dataset_versions (
+  project_id uuid not null,
+  id uuid not null default uuid_v7(),
+  dataset_id uuid not null,
+  number integer not null check (number > 0),
+  parent_id uuid,
+  job_id uuid,
+  schema_version integer not null,
+  content_hash text not null check (content_hash ~ '^[0-9a-f]{64}$'),
+  manifest_key text not null,
+  query jsonb not null,
+  ontology jsonb not null,
+  counts jsonb not null,
+  warnings jsonb not null default '[]',
+  author text,
+  created_at timestamptz not null default now(),
+  primary key (project_id, id),
+  unique (id),
+  unique (project_id, dataset_id, number),
+  foreign key (project_id, dataset_id) references datasets (project_id, id),
+  foreign key (project_id, parent_id) references dataset_versions (project_id, id)
+);
+create index dataset_versions_of_parent on dataset_versions (project_id, parent_id);
+
+-- Which split a video belongs to in a dataset, for good: a version never moves it.
+create table dataset_splits (
+  project_id uuid not null,
+  dataset_id uuid not null,
+  video_id uuid not null,
+  split text not null check (split in ('train', 'val', 'test')),
+  component integer not null,  -- videos that share near-duplicates share it
+  primary key (project_id, dataset_id, video_id),
+  foreign key (project_id, dataset_id) references datasets (project_id, id) on delete cascade
+);
+
+-- The queue, for more kinds of work ----------------------------------------------------------------
+
+do $$
+declare
+  name text;
+begin
+  for name in select conname from pg_constraint
+              where conrelid = 'argus.jobs'::regclass and contype = 'c' and pg_get_constraintdef(oid) like '%kind%' loop
+    execute format('alter table argus.jobs drop constraint %I', name);
+  end loop;
+end
+$$;
+alter table jobs add constraint jobs_kind_check
+  check (kind in ('ingest', 'autolabel', 'track', 'freeze', 'export', 'import'));
+alter table jobs add constraint jobs_ingest_has_video check (kind <> 'ingest' or video_id is not null);
+alter table jobs add column spec jsonb not null default '{}' check (pg_column_size(spec) < 8388608);
+alter table jobs add column estimate jsonb;
+
+alter table segments alter column video_id drop not null;
+alter table segments add column kind text not null default 'ingest';
+alter table segments add constraint segments_ingest_has_video check (kind <> 'ingest' or video_id is not null);
+alter table segments add column frames_total integer;                              -- frames it is about
+alter table segments add column compute_s double precision not null default 0;     -- seconds of the device, committed
+
+drop index segments_queued, segments_queued_of_project, segments_queued_turns;
+create index segments_queued on segments (kind, priority desc, turn, job_id, number) where state = 'queued';
+create index segments_queued_of_project on segments (project_id, kind, turn) where state = 'queued';
+create index segments_queued_turns on segments (kind, turn) where state = 'queued';
+create index segments_measured on segments (kind, progressed_at) where state = 'done' and compute_s > 0;
+
+-- Each kind of work has its own line to wait in.
+create or replace function take_turn() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  before text := coalesce(current_setting('argus.turn', true), '');
+  mine text := new.project_id || '/' || new.kind;
+begin
+  new.turn := greatest(
+    (select min(s.turn) from argus.segments s where s.state = 'queued' and s.kind = new.kind),
+    (select max(s.turn) + 1 from argus.segments s
+     where s.state = 'queued' and s.kind = new.kind and s.project_id = new.project_id),
+    case when split_part(before, ' ', 1) = mine then split_part(before, ' ', 2)::bigint + 1 end,
+    0);
+  perform set_config('argus.turn', mine || ' ' || new.turn, true);
+  return new;
+end
+$$;
+
+-- The frames of ready videos that a target names: see schemas/job.py. Run by a person it sees what they see.
+create function target_frames(of_project uuid, target jsonb)
+returns table (video_id uuid, pts_us bigint) language sql stable set search_path = '' as $$
+  with wanted as (
+    select target -> 'filter' as f,
+      (select array_agg(v::uuid) from jsonb_array_elements_text(nullif(target #> '{filter,video_ids}', 'null')) v) as videos,
+      (select array_agg(v::uuid) from jsonb_array_elements_text(nullif(target -> 'frame_ids', 'null')) v) as frames,
+      (select array_agg(v) from jsonb_array_elements_text(nullif(target #> '{filter,why}', 'null')) v) as why
+  )
+  select f.video_id, f.pts_us
+  from wanted t, argus.frames f join argus.videos v on v.project_id = f.project_id and v.id = f.video_id
+  where f.project_id = of_project and v.state = 'ready'
+    and (t.videos is null or f.video_id = any (t.videos))
+    and (t.frames is null or f.id = any (t.frames))
+    and (t.why is null or f.why = any (t.why))
+    and ((t.f ->> 'from_us') is null or f.pts_us >= (t.f ->> 'from_us')::bigint)
+    and ((t.f ->> 'to_us') is null or f.pts_us < (t.f ->> 'to_us')::bigint)
+    and (nullif(t.f -> 'metadata', 'null') is null or v.metadata @> (t.f -> 'metadata'))
+    and ((t.f ->> 'uploaded_after') is null or v.uploaded_at >= (t.f ->> 'uploaded_after')::timestamptz)
+    and ((t.f ->> 'uploaded_before') is null or v.uploaded_at < (t.f ->> 'uploaded_before')::timestamptz)
+$$;
+
+-- What a job is cut into, when it is queued. An ingest starts as one segment that covers the whole video, not yet
+-- planned; autolabel takes 48 frames of one video at a time; the rest is one piece.
+create or replace function first_segment() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  delete from argus.segments s where s.job_id = new.id;
+  if new.kind = 'autolabel' then
+    insert into argus.segments (project_id, job_id, kind, video_id, number, plan, priority, turn, frames_total)
+    select new.project_id, new.id, new.kind, b.video_id, row_number() over (order by b.video_id, b.block) - 1,
+      jsonb_build_object('start_us', b.start_us, 'end_us', b.end_us, 'pts_us', b.pts_us), new.priority,
+      new.turn + row_number() over (order by b.video_id, b.block) - 1, b.frames
+    from (
+      select f.video_id, f.block, min(f.pts_us) as start_us, max(f.pts_us) as end_us,
+        jsonb_agg(f.pts_us order by f.pts_us) as pts_us, count(*) as frames
+      from (select t.video_id, t.pts_us, (row_number() over (partition by t.video_id order by t.pts_us) - 1) / 48 as block
+            from argus.target_frames(new.project_id, new.spec -> 'target') t) f
+      group by f.video_id, f.block
+    ) b;
+    if not found then
+      raise data_exception using message = 'no frame of a ready video is what this job asks for: nothing was queued';
+    end if;
+  else
+    insert into argus.segments (project_id, job_id, kind, video_id, number, priority, turn)
+    values (new.project_id, new.id, new.kind, new.video_id, 0, new.priority, new.turn);
+  end if;
+  perform pg_notify('argus_jobs', new.kind);
+  return null;
+end
+$$;
+
+-- A cancelled job's segments end with it, and lose their fence. A video whose ingest it was has failed then; other work
+-- keeps what it has committed.
+create or replace function cancel_segments() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  update argus.segments s set state = 'cancelled', fence = s.fence + 1
+  where s.job_id = new.id and s.state in ('queued', 'running');
+  if new.kind <> 'ingest' then
+    return null;
+  end if;
+  update argus.videos v
+  set state = 'failed', progress = 0, frames_kept = 0, frames_dropped = 0,
+      reason = coalesce(new.reason,
+        '{"type": "job-cancelled", "detail": "the ingest was cancelled: retry the job to go on"}')
+  where v.project_id = new.project_id and v.id = new.video_id and v.state in ('uploaded', 'processing');
+  if found then
+    perform argus.doom_frames(new.project_id, new.video_id, null, null);
+  end if;
+  return null;
+end
+$$;
+
+-- What people may do -------------------------------------------------------------------------------
+
+-- A label's number is the next of its project, a track's the next of its video.
+create function number_label() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('argus.labels'), hashtext(new.project_id::text));
+  new.number := (select coalesce(max(l.number), 0) + 1 from argus.labels l where l.project_id = new.project_id);
+  return new;
+end
+$$;
+create trigger number_label before insert on labels for each row execute function number_label();
+
+create function number_track() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('argus.tracks'), hashtext(new.video_id::text));
+  new.number := (select coalesce(max(t.number), 0) + 1 from argus.tracks t
+                 where t.project_id = new.project_id and t.video_id = new.video_id);
+  return new;
+end
+$$;
+create trigger number_track before insert on tracks for each row execute function number_track();
+
+-- Whoever is signed in is the author, whatever a statement says.
+create function sign_author() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if current_user = 'authenticated' then
+    new.author := argus.caller();
+  end if;
+  return new;
+end
+$$;
+create trigger sign_author before insert on annotations for each row execute function sign_author();
+create trigger sign_author before insert on tracks for each row execute function sign_author();
+create trigger sign_author before insert or update on verdicts for each row execute function sign_author();
+
+create trigger touch before update on labels for each row execute function touch();
+create trigger touch before update on tracks for each row execute function touch();
+create trigger touch before update on annotations for each row execute function touch();
+create trigger touch before update on verdicts for each row execute function touch();
+create trigger touch before update on reviews for each row execute function touch();
+create trigger touch before update on datasets for each row execute function touch();
+
+-- What a person replaces is kept, and so is what a pipeline removes of a person's; proposals that nobody touched are not.
+create function keep_history() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  if tg_op = 'UPDATE' and old.version = new.version
+     or tg_op = 'DELETE' and tg_table_name <> 'labels' and old.version = 1 and old.state = 'proposed' then
+    return null;
+  end if;
+  insert into argus.history (project_id, subject, subject_id, version, row, actor)
+  values (old.project_id, tg_table_name, old.id, old.version, to_jsonb(old), argus.caller());
+  return null;
+end
+$$;
+create trigger keep_history after update or delete on labels for each row execute function keep_history();
+create trigger keep_history after update or delete on tracks for each row execute function keep_history();
+create trigger keep_history after update or delete on annotations for each row execute function keep_history();
+
+create function keep_frozen() returns trigger language plpgsql set search_path = '' as $$
+begin
+  raise check_violation using message = 'a dataset version never changes: make a new one', constraint = 'dataset_version_frozen';
+end
+$$;
+create trigger keep_frozen before update or delete on dataset_versions for each row execute function keep_frozen();
+
+-- A budget is an owner's to set.
+create function budget_by_owner() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if current_user in ('authenticated', 'anon') and new.id not in (select argus.my_projects('owner')) then
+    raise insufficient_privilege using message = 'only an owner can set gpu_seconds_per_month: ask one';
+  end if;
+  return new;
+end
+$$;
+create trigger budget_by_owner before update of gpu_seconds_per_month on projects
+  for each row when (old.gpu_seconds_per_month is distinct from new.gpu_seconds_per_month)
+  execute function budget_by_owner();
+
+-- Audit --------------------------------------------------------------------------------------------
+
+do $$
+declare
+  audited text;
+begin
+  foreach audited in array array['labels', 'datasets', 'dataset_versions', 'verdicts', 'reviews', 'track_links'] loop
+    execute format('create trigger record_change after insert or update or delete on argus.%I
+      for each row execute function argus.record_change()', audited);
+  end loop;
+  foreach audited in array array['annotations', 'tracks'] loop
+    -- a pipeline's proposals say which job made them
+    execute format('create trigger record_change after insert or update or delete on argus.%I
+      for each row when (current_user = ''authenticated'') execute function argus.record_change()', audited);
+  end loop;
+end
+$$;
+
+-- Realtime -----------------------------------------------------------------------------------------
+
+-- One message a statement and video: which times have changed, and which rows where they are few. Owned by whoever
+-- migrates, as tell_project is; it reads the statement's own rows and no table.
+create function tell_annotations() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  one record;
+  message jsonb;
+begin
+  for one in
+    select c.project_id, c.video_id, min(c.pts_us) as from_us, max(c.pts_us) as to_us, count(*) as changed,
+      case when count(*) <= 100 then jsonb_agg(c.id) end as ids
+    from changed c group by c.project_id, c.video_id
+  loop
+    message := jsonb_build_object('project_id', one.project_id, 'video_id', one.video_id, 'from_us', one.from_us,
+      'to_us', one.to_us, 'changed', one.changed, 'ids', one.ids, 'action', lower(tg_op), 'at', now());
+    if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
+      execute 'select realtime.send($1, $2, $3, true)' using message, 'annotations', 'project:' || one.project_id;
+    else
+      insert into argus.broadcasts (topic, event, payload) values ('project:' || one.project_id, 'annotations', message);
+      perform pg_notify('argus_broadcasts', '');
+    end if;
+  end loop;
+  return null;
+end
+$$;
+create trigger tell_inserted after insert on annotations referencing new table as changed
+  for each statement execute function tell_annotations();
+create trigger tell_updated after update on annotations referencing new table as changed
+  for each statement execute function tell_annotations();
+create trigger tell_deleted after delete on annotations referencing old table as changed
+  for each statement execute function tell_annotations();
+
+-- Deletion -----------------------------------------------------------------------------------------
+
+create function forget_annotations() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  delete from argus.annotations a where a.project_id = new.project_id and a.video_id = new.id;
+  delete from argus.tracks t where t.project_id = new.project_id and t.video_id = new.id;
+  delete from argus.verdicts v where v.project_id = new.project_id and v.video_id = new.id;
+  delete from argus.answers a where a.project_id = new.project_id and a.video_id = new.id;
+  delete from argus.reviews r where r.project_id = new.project_id and r.video_id = new.id;
+  return null;
+end
+$$;
+create trigger forget_annotations after update of state on videos
+  for each row when (new.state = 'deleted' and old.state <> 'deleted') execute function forget_annotations();
+
+-- Who may do what ----------------------------------------------------------------------------------
+
+do $$
+declare
+  name text;
+begin
+  foreach name in array array['gpu_usage', 'labels', 'tracks', 'annotations', 'track_links', 'verdicts', 'answers',
+                              'history', 'reviews', 'datasets', 'dataset_versions', 'dataset_splits'] loop
+    execute format('alter table argus.%I enable row level security', name);
+    execute format('alter table argus.%I force row level security', name);
+    execute format('create policy "Definer functions act for their callers" on argus.%I to argus_definer using (true) with check (true)', name);
+    execute format('grant select, insert, update, delete on argus.%I to argus_definer', name);
+    execute format('create policy "Workers do the jobs" on argus.%I to argus_worker using (true) with check (true)', name);
+    execute format('create policy "Members see their project''s" on argus.%I for select to authenticated using (project_id in (select argus.my_projects()))', name);
+    execute format('grant select on argus.%I to authenticated, argus_worker', name);
+  end loop;
+end
+$$;
+grant select (gpu_seconds_per_month), update (gpu_seconds_per_month) on projects to authenticated;
+grant select (gpu_seconds_per_month) on projects to argus_worker;
+
+create policy "Editors add labels" on labels for insert to authenticated
+  with check (project_id in (select my_projects('editor')));
+create policy "Editors change labels" on labels for update to authenticated
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
+grant insert (project_id, name, names, colour, prompts, attributes),
+      update (name, names, colour, prompts, attributes, threshold, learnt, archived_at, merged_into) on labels to authenticated;
+
+create policy "Annotators add annotations" on annotations for insert to authenticated
+  with check (project_id in (select my_projects('annotator'))
+              and (source = 'human' or source = 'model' and state = 'proposed'));
+create policy "Annotators change annotations" on annotations for update to authenticated
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
+grant insert (project_id, video_id, pts_us, id, label_id, track_id, kind, x, y, w, h, polygon, points, counts, area_px, end_us,
+              outside, occluded, attributes, source, state, score, presence, method, model_id),
+      update (label_id, track_id, kind, x, y, w, h, polygon, points, counts, area_px, end_us, outside, occluded, attributes,
+              source, state, reason, reviewed_by, reviewed_at, deleted_at) on annotations to authenticated;
+
+create policy "Annotators add tracks" on tracks for insert to authenticated
+  with check (project_id in (select my_projects('annotator')) and source = 'human');
+create policy "Annotators change tracks" on tracks for update to authenticated
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
+grant insert (project_id, id, video_id, label_id, attributes, start_us, end_us, keyframes, source, state),
+      update (label_id, attributes, start_us, end_us, keyframes, source, state, reason, deleted_at) on tracks to authenticated;
+
+create policy "Annotators add links" on track_links for insert to authenticated
+  with check (project_id in (select my_projects('annotator')));
+create policy "Annotators cut and join links" on track_links for update to authenticated
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
+grant insert (project_id, video_id, track_id, border_us, state, author), update (state, track_id, other_track_id, author)
+  on track_links to authenticated;
+
+create policy "Annotators give verdicts" on verdicts for insert to authenticated
+  with check (project_id in (select my_projects('annotator')));
+create policy "Annotators change verdicts" on verdicts for update to authenticated
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
+create policy "Annotators take verdicts back" on verdicts for delete to authenticated
+  using (project_id in (select my_projects('annotator')));
+grant insert (project_id, video_id, pts_us, label_id, verdict), update (verdict), delete on verdicts to authenticated;
+
+create policy "Annotators take frames to review" on reviews for insert to authenticated
+  with check (project_id in (select my_projects('annotator')));
+create policy "Annotators review" on reviews for update to authenticated
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
+grant insert (project_id, video_id, pts_us, end_us, assignee, assigned_by, until, state, reason),
+      update (assignee, assigned_by, until, end_us, state, reason) on reviews to authenticated;
+
+create policy "Editors make datasets" on datasets for insert to authenticated
+  with check (project_id in (select my_projects('editor')));
+create policy "Editors change datasets" on datasets for update to authenticated
+  using (project_id in (select my_projects())) with check (project_id in (select my_projects('editor')));
+grant insert (project_id, name, query, splits), update (name, query, splits, deleted_at) on datasets to authenticated;
+
+drop policy "Editors ask for work" on jobs;
+create policy "Editors ask for work" on jobs for insert to authenticated
+  with check (project_id in (select my_projects('editor')) and state = 'queued');
+grant insert (spec, estimate) on jobs to authenticated;
+
+grant insert, update, delete on gpu_usage, tracks, annotations, track_links, answers, dataset_splits to argus_worker;
+grant insert on dataset_versions, labels to argus_worker;
+grant update (threshold, learnt) on labels to argus_worker;
+grant insert, update on verdicts to argus_worker;
+
+grant execute on function register_weights to argus_registrar;
+grant execute on function target_frames to authenticated, argus_worker, argus_definer;
+grant execute on function sign_author, keep_frozen, budget_by_owner to authenticated, argus_worker, argus_definer;
+revoke all on function register_weights, target_frames, number_label, number_track, sign_author, keep_history, keep_frozen,
+  budget_by_owner, tell_annotations, forget_annotations from public;
+
+alter function register_weights owner to argus_definer;
+alter function number_label owner to argus_definer;
+alter function number_track owner to argus_definer;
+alter function keep_history owner to argus_definer;
+alter function forget_annotations owner to argus_definer;
