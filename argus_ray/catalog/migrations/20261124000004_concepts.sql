@@ -44,6 +44,17 @@ create table gpu_usage (
   primary key (project_id, month, kind)
 );
 
+-- What work has taken here: the rates by which a job is estimated before it starts. `asked` counts frames times labels.
+create table measured_rates (
+  kind text not null,
+  model_id uuid not null references models,
+  device text not null,
+  asked bigint not null default 0,
+  seconds double precision not null default 0,
+  updated_at timestamptz not null default now(),
+  primary key (kind, model_id, device)
+);
+
 -- The ontology -------------------------------------------------------------------------------------
 
 create table labels (
@@ -328,7 +339,6 @@ drop index segments_queued, segments_queued_of_project, segments_queued_turns;
 create index segments_queued on segments (kind, priority desc, turn, job_id, number) where state = 'queued';
 create index segments_queued_of_project on segments (project_id, kind, turn) where state = 'queued';
 create index segments_queued_turns on segments (kind, turn) where state = 'queued';
-create index segments_measured on segments (kind, progressed_at) where state = 'done' and compute_s > 0;
 
 -- Each kind of work has its own line to wait in.
 create or replace function take_turn() returns trigger language plpgsql security definer set search_path = '' as $$
@@ -581,6 +591,12 @@ begin
   end loop;
 end
 $$;
+alter table measured_rates enable row level security;
+alter table measured_rates force row level security;
+create policy "Workers measure" on measured_rates to argus_worker using (true) with check (true);
+create policy "Everybody who is signed in sees rates" on measured_rates for select to authenticated using (true);
+grant select on measured_rates to authenticated;
+grant select, insert, update on measured_rates to argus_worker;
 grant select (gpu_seconds_per_month), update (gpu_seconds_per_month) on projects to authenticated;
 grant select (gpu_seconds_per_month) on projects to argus_worker;
 
