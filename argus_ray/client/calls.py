@@ -56,16 +56,16 @@ Id = UUID | str
 NOTHING: TypeAdapter[None] = TypeAdapter(type(None))
 
 
-def _pages(row: type[Row], path: str, **params: Any) -> Pages[Row]:
+def pages(row: type[Row], path: str, **params: Any) -> Pages[Row]:
     return Pages(Call("GET", path, TypeAdapter(Page[row]), params=params))  # type: ignore[valid-type]  # a type at run time
 
 
-def _once() -> str:
+def once() -> str:
     """An idempotency key, so that a call may be sent again and happens once."""
     return secrets.token_urlsafe(24)
 
 
-def _id(given: Id) -> str:
+def checked_id(given: Id) -> str:
     """An id for a path or a query. Raises InvalidRequest for what is none, so that it never becomes another address."""
     try:
         return str(given if isinstance(given, UUID) else UUID(given))
@@ -73,7 +73,7 @@ def _id(given: Id) -> str:
         raise InvalidRequest(f"{given!r} is not an id: it looks like 0198c2f4-6f3e-7a1b-9d55-3c0f8a7e2b64") from None
 
 
-def _one_or_more(states: str | Iterable[str] | None) -> list[str] | None:
+def one_or_more(states: str | Iterable[str] | None) -> list[str] | None:
     """A state is a string, which is a sequence itself."""
     if states is None:
         return None
@@ -83,17 +83,15 @@ def _one_or_more(states: str | Iterable[str] | None) -> list[str] | None:
 class Projects:
     @staticmethod
     def list() -> Pages[Project]:
-        return _pages(Project, "/v1/projects")
+        return pages(Project, "/v1/projects")
 
     @staticmethod
     def create(name: str) -> Call[Project]:
-        return Call(
-            "POST", "/v1/projects", TypeAdapter(Project), json=ProjectCreate(name=name), idempotency_key=_once()
-        )
+        return Call("POST", "/v1/projects", TypeAdapter(Project), json=ProjectCreate(name=name), idempotency_key=once())
 
     @staticmethod
     def get(project_id: Id) -> Call[Project]:
-        return Call("GET", f"/v1/projects/{_id(project_id)}", TypeAdapter(Project))
+        return Call("GET", f"/v1/projects/{checked_id(project_id)}", TypeAdapter(Project))
 
     @staticmethod
     def update(project: Project, change: ProjectUpdate) -> Call[Project]:
@@ -105,27 +103,29 @@ class Projects:
 
     @staticmethod
     def audit(project_id: Id) -> Pages[AuditEntry]:
-        return _pages(AuditEntry, f"/v1/projects/{_id(project_id)}/audit")
+        return pages(AuditEntry, f"/v1/projects/{checked_id(project_id)}/audit")
 
 
 class Members:
     @staticmethod
     def list(project_id: Id) -> Pages[Member]:
-        return _pages(Member, f"/v1/projects/{_id(project_id)}/members")
+        return pages(Member, f"/v1/projects/{checked_id(project_id)}/members")
 
     @staticmethod
     def invite(project_id: Id, email: str, role: Role) -> Call[Member]:
         return Call(
             "POST",
-            f"/v1/projects/{_id(project_id)}/members",
+            f"/v1/projects/{checked_id(project_id)}/members",
             TypeAdapter(Member),
             json=MemberInvite(email=email, role=role),
-            idempotency_key=_once(),
+            idempotency_key=once(),
         )
 
     @staticmethod
     def get(project_id: Id, member_id: Id) -> Call[Member]:
-        return Call("GET", f"/v1/projects/{_id(project_id)}/members/{_id(member_id)}", TypeAdapter(Member))
+        return Call(
+            "GET", f"/v1/projects/{checked_id(project_id)}/members/{checked_id(member_id)}", TypeAdapter(Member)
+        )
 
     @staticmethod
     def change_role(member: Member, role: Role) -> Call[Member]:
@@ -139,28 +139,28 @@ class Members:
 
     @staticmethod
     def remove(project_id: Id, member_id: Id) -> Call[None]:
-        return Call("DELETE", f"/v1/projects/{_id(project_id)}/members/{_id(member_id)}", NOTHING)
+        return Call("DELETE", f"/v1/projects/{checked_id(project_id)}/members/{checked_id(member_id)}", NOTHING)
 
 
 class ApiKeys:
     @staticmethod
     def list(project_id: Id) -> Pages[ApiKey]:
-        return _pages(ApiKey, f"/v1/projects/{_id(project_id)}/api-keys")
+        return pages(ApiKey, f"/v1/projects/{checked_id(project_id)}/api-keys")
 
     @staticmethod
     def create(project_id: Id, new: ApiKeyCreate) -> Call[ApiKeyCreated]:
         """The answer shows the key this once. Where it was lost on its way, the call says so: revoke the key then."""
         return Call(
             "POST",
-            f"/v1/projects/{_id(project_id)}/api-keys",
+            f"/v1/projects/{checked_id(project_id)}/api-keys",
             TypeAdapter(ApiKeyCreated),
             json=new,
-            idempotency_key=_once(),
+            idempotency_key=once(),
         )
 
     @staticmethod
     def revoke(project_id: Id, key_id: Id) -> Call[None]:
-        return Call("DELETE", f"/v1/projects/{_id(project_id)}/api-keys/{_id(key_id)}", NOTHING)
+        return Call("DELETE", f"/v1/projects/{checked_id(project_id)}/api-keys/{checked_id(key_id)}", NOTHING)
 
 
 class Videos:
@@ -175,10 +175,10 @@ class Videos:
         created_before: datetime | None = None,
     ) -> Pages[Video]:
         """Newest first. `name` is a part of it; `metadata` is contained in the video's."""
-        return _pages(
+        return pages(
             Video,
-            f"/v1/projects/{_id(project_id)}/videos",
-            state=_one_or_more(state),
+            f"/v1/projects/{checked_id(project_id)}/videos",
+            state=one_or_more(state),
             name=name,
             metadata=json.dumps(metadata) if metadata is not None else None,
             created_after=created_after.isoformat() if created_after else None,
@@ -189,31 +189,35 @@ class Videos:
     def create(project_id: Id, new: VideoCreate) -> Call[VideoCreated]:
         return Call(
             "POST",
-            f"/v1/projects/{_id(project_id)}/videos",
+            f"/v1/projects/{checked_id(project_id)}/videos",
             TypeAdapter(VideoCreated),
             json=new,
-            idempotency_key=_once(),
+            idempotency_key=once(),
         )
 
     @staticmethod
     def import_(project_id: Id, new: VideoImport) -> Call[Job]:
         return Call(
-            "POST", f"/v1/projects/{_id(project_id)}/videos:import", TypeAdapter(Job), json=new, idempotency_key=_once()
+            "POST",
+            f"/v1/projects/{checked_id(project_id)}/videos:import",
+            TypeAdapter(Job),
+            json=new,
+            idempotency_key=once(),
         )
 
     @staticmethod
     def complete(video_id: Id, parts: Sequence[CompletedPart] | None = None) -> Call[Job]:
         return Call(
             "POST",
-            f"/v1/videos/{_id(video_id)}/complete",
+            f"/v1/videos/{checked_id(video_id)}/complete",
             TypeAdapter(Job),
             json=CompleteUpload(parts=[*parts]) if parts else CompleteUpload(),
-            idempotency_key=_once(),
+            idempotency_key=once(),
         )
 
     @staticmethod
     def get(video_id: Id) -> Call[Video]:
-        return Call("GET", f"/v1/videos/{_id(video_id)}", TypeAdapter(Video))
+        return Call("GET", f"/v1/videos/{checked_id(video_id)}", TypeAdapter(Video))
 
     @staticmethod
     def update(video: Video, change: VideoUpdate) -> Call[Video]:
@@ -221,37 +225,39 @@ class Videos:
 
     @staticmethod
     def delete(video_id: Id) -> Call[None]:
-        return Call("DELETE", f"/v1/videos/{_id(video_id)}", NOTHING)
+        return Call("DELETE", f"/v1/videos/{checked_id(video_id)}", NOTHING)
 
     @staticmethod
     def reingest(video_id: Id, sampling: SamplingPolicy | None = None) -> Call[Job]:
         new = Reingest(sampling=sampling) if sampling else Reingest()
-        return Call("POST", f"/v1/videos/{_id(video_id)}:reingest", TypeAdapter(Job), json=new, idempotency_key=_once())
+        return Call(
+            "POST", f"/v1/videos/{checked_id(video_id)}:reingest", TypeAdapter(Job), json=new, idempotency_key=once()
+        )
 
     @staticmethod
     def media(video_id: Id) -> Call[Media]:
-        return Call("GET", f"/v1/videos/{_id(video_id)}/media", TypeAdapter(Media))
+        return Call("GET", f"/v1/videos/{checked_id(video_id)}/media", TypeAdapter(Media))
 
     @staticmethod
     def frames(video_id: Id, *, from_us: int | None = None, to_us: int | None = None) -> Pages[Frame]:
-        return _pages(Frame, f"/v1/videos/{_id(video_id)}/frames", from_us=from_us, to_us=to_us, limit=500)
+        return pages(Frame, f"/v1/videos/{checked_id(video_id)}/frames", from_us=from_us, to_us=to_us, limit=500)
 
 
 class Uploads:
     @staticmethod
     def get(upload_id: Id) -> Call[Upload]:
         """With fresh URLs. Raises Conflict when it is completed or aborted, UploadExpired."""
-        return Call("GET", f"/v1/uploads/{_id(upload_id)}", TypeAdapter(Upload))
+        return Call("GET", f"/v1/uploads/{checked_id(upload_id)}", TypeAdapter(Upload))
 
     @staticmethod
     def arrived(upload_id: Id) -> Pages[UploadedPart]:
-        return _pages(UploadedPart, f"/v1/uploads/{_id(upload_id)}/parts")
+        return pages(UploadedPart, f"/v1/uploads/{checked_id(upload_id)}/parts")
 
     @staticmethod
     def fresh_parts(upload_id: Id, numbers: Sequence[int]) -> Call[Page[Part]]:
         return Call(
             "POST",
-            f"/v1/uploads/{_id(upload_id)}/parts",
+            f"/v1/uploads/{checked_id(upload_id)}/parts",
             TypeAdapter(Page[Part]),
             json=PartRequest(numbers=[*numbers]),
             reads=True,
@@ -259,13 +265,13 @@ class Uploads:
 
     @staticmethod
     def abort(upload_id: Id) -> Call[None]:
-        return Call("DELETE", f"/v1/uploads/{_id(upload_id)}", NOTHING)
+        return Call("DELETE", f"/v1/uploads/{checked_id(upload_id)}", NOTHING)
 
 
 class Frames:
     @staticmethod
     def get(frame_id: Id) -> Call[Frame]:
-        return Call("GET", f"/v1/frames/{_id(frame_id)}", TypeAdapter(Frame))
+        return Call("GET", f"/v1/frames/{checked_id(frame_id)}", TypeAdapter(Frame))
 
 
 class Jobs:
@@ -277,12 +283,12 @@ class Jobs:
         state: JobState | Sequence[JobState] | None = None,
         video_id: Id | None = None,
     ) -> Pages[Job]:
-        return _pages(
+        return pages(
             Job,
-            f"/v1/projects/{_id(project_id)}/jobs",
+            f"/v1/projects/{checked_id(project_id)}/jobs",
             kind=str(kind) if kind else None,
-            state=_one_or_more(state),
-            video_id=_id(video_id) if video_id else None,
+            state=one_or_more(state),
+            video_id=checked_id(video_id) if video_id else None,
         )
 
     @staticmethod
@@ -290,18 +296,18 @@ class Jobs:
         """With `wait_s` up to 60 the answer comes when the job has ended, or after that time. Who waits is patient: it is
         tried for some two minutes before Argus counts as gone.
         """
-        path, answer = f"/v1/jobs/{_id(job_id)}", TypeAdapter(Job)
+        path, answer = f"/v1/jobs/{checked_id(job_id)}", TypeAdapter(Job)
         if not wait_s:
             return Call("GET", path, answer)
         return Call("GET", path, answer, params={"wait": wait_s}, timeout_s=wait_s + 30.0, tries=20)
 
     @staticmethod
     def cancel(job_id: Id) -> Call[Job]:
-        return Call("POST", f"/v1/jobs/{_id(job_id)}:cancel", TypeAdapter(Job), idempotency_key=_once())
+        return Call("POST", f"/v1/jobs/{checked_id(job_id)}:cancel", TypeAdapter(Job), idempotency_key=once())
 
     @staticmethod
     def retry(job_id: Id) -> Call[Job]:
-        return Call("POST", f"/v1/jobs/{_id(job_id)}:retry", TypeAdapter(Job), idempotency_key=_once())
+        return Call("POST", f"/v1/jobs/{checked_id(job_id)}:retry", TypeAdapter(Job), idempotency_key=once())
 
 
 class Account:
@@ -317,7 +323,9 @@ class Account:
 def search(project_id: Id, query: Search | str) -> Call[SearchAnswer]:
     """`query` is words, or a whole Search with pictures, frames, filters and weights."""
     asked = Search(text=query) if isinstance(query, str) else query
-    return Call("POST", f"/v1/projects/{_id(project_id)}/search", TypeAdapter(SearchAnswer), json=asked, reads=True)
+    return Call(
+        "POST", f"/v1/projects/{checked_id(project_id)}/search", TypeAdapter(SearchAnswer), json=asked, reads=True
+    )
 
 
 def sign_in() -> Call[SignIn]:

@@ -7,176 +7,120 @@ description in `calls`. What is more than one call (an upload, the wait for a jo
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel
-
 from argus_ray.client import calls
-from argus_ray.client.call import Call, Pages
 from argus_ray.client.pieces import Progress
+from argus_ray.client.resource import AsyncResource, Listing, Method, Resource
 from argus_ray.client.upload import upload
 from argus_ray.errors import Unavailable
 from argus_ray.schemas.job import ENDED, Job
 from argus_ray.schemas.video import SamplingPolicy, Video
 
-if TYPE_CHECKING:
-    from argus_ray.client.client import AsyncClient, Client
-
-P = ParamSpec("P")
-T = TypeVar("T")
-Row = TypeVar("Row", bound=BaseModel)
-
 LONGEST_WAIT_S, LOOK_EVERY_S = 30, 2
 
 
-class _Resource:
-    def __init__(self, client: Client) -> None:
-        self.client = client
-
-
-class _AsyncResource:
-    def __init__(self, client: AsyncClient) -> None:
-        self.client = client
-
-
-class _Method(Generic[P, T]):
-    """A described call as a method: sent at once on a synchronous resource, awaited on the other."""
-
-    def __init__(self, describe: Callable[P, Call[T]]) -> None:
-        self.describe = describe
-
-    @overload
-    def __get__(self, resource: _Resource, _: type) -> Callable[P, T]: ...
-    @overload
-    def __get__(self, resource: _AsyncResource, _: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
-    def __get__(self, resource: Any, _: type) -> Any:
-        @functools.wraps(self.describe)
-        def send(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return resource.client.send(self.describe(*args, **kwargs))
-
-        return send
-
-
-class _Listing(Generic[P, Row]):
-    """A described list as a method: an iterator over all of its rows."""
-
-    def __init__(self, describe: Callable[P, Pages[Row]]) -> None:
-        self.describe = describe
-
-    @overload
-    def __get__(self, resource: _Resource, _: type) -> Callable[P, Iterator[Row]]: ...
-    @overload
-    def __get__(self, resource: _AsyncResource, _: type) -> Callable[P, AsyncIterator[Row]]: ...
-    def __get__(self, resource: Any, _: type) -> Any:
-        @functools.wraps(self.describe)
-        def walk(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return resource.client.walk(self.describe(*args, **kwargs))
-
-        return walk
-
-
 class _Me:
-    get = _Method(calls.Account.get)
-    update = _Method(calls.Account.update)
+    get = Method(calls.Account.get)
+    update = Method(calls.Account.update)
 
 
 class _Projects:
-    list = _Listing(calls.Projects.list)
-    create = _Method(calls.Projects.create)
-    get = _Method(calls.Projects.get)
-    update = _Method(calls.Projects.update)
-    delete = _Method(calls.Projects.delete)
-    audit = _Listing(calls.Projects.audit)
+    list = Listing(calls.Projects.list)
+    create = Method(calls.Projects.create)
+    get = Method(calls.Projects.get)
+    update = Method(calls.Projects.update)
+    delete = Method(calls.Projects.delete)
+    audit = Listing(calls.Projects.audit)
 
 
 class _Members:
-    list = _Listing(calls.Members.list)
-    get = _Method(calls.Members.get)
-    invite = _Method(calls.Members.invite)
-    change_role = _Method(calls.Members.change_role)
-    remove = _Method(calls.Members.remove)
+    list = Listing(calls.Members.list)
+    get = Method(calls.Members.get)
+    invite = Method(calls.Members.invite)
+    change_role = Method(calls.Members.change_role)
+    remove = Method(calls.Members.remove)
 
 
 class _ApiKeys:
-    list = _Listing(calls.ApiKeys.list)
-    create = _Method(calls.ApiKeys.create)
-    revoke = _Method(calls.ApiKeys.revoke)
+    list = Listing(calls.ApiKeys.list)
+    create = Method(calls.ApiKeys.create)
+    revoke = Method(calls.ApiKeys.revoke)
 
 
 class _Videos:
-    list = _Listing(calls.Videos.list)
-    create = _Method(calls.Videos.create)
-    import_ = _Method(calls.Videos.import_)
-    complete = _Method(calls.Videos.complete)
-    get = _Method(calls.Videos.get)
-    update = _Method(calls.Videos.update)
-    delete = _Method(calls.Videos.delete)
-    reingest = _Method(calls.Videos.reingest)
-    media = _Method(calls.Videos.media)
-    frames = _Listing(calls.Videos.frames)
+    list = Listing(calls.Videos.list)
+    create = Method(calls.Videos.create)
+    import_ = Method(calls.Videos.import_)
+    complete = Method(calls.Videos.complete)
+    get = Method(calls.Videos.get)
+    update = Method(calls.Videos.update)
+    delete = Method(calls.Videos.delete)
+    reingest = Method(calls.Videos.reingest)
+    media = Method(calls.Videos.media)
+    frames = Listing(calls.Videos.frames)
 
 
 class _Uploads:
-    get = _Method(calls.Uploads.get)
-    arrived = _Listing(calls.Uploads.arrived)
-    fresh_parts = _Method(calls.Uploads.fresh_parts)
-    abort = _Method(calls.Uploads.abort)
+    get = Method(calls.Uploads.get)
+    arrived = Listing(calls.Uploads.arrived)
+    fresh_parts = Method(calls.Uploads.fresh_parts)
+    abort = Method(calls.Uploads.abort)
 
 
 class _Frames:
-    get = _Method(calls.Frames.get)
+    get = Method(calls.Frames.get)
 
 
 class _Jobs:
-    list = _Listing(calls.Jobs.list)
-    get = _Method(calls.Jobs.get)
-    cancel = _Method(calls.Jobs.cancel)
-    retry = _Method(calls.Jobs.retry)
+    list = Listing(calls.Jobs.list)
+    get = Method(calls.Jobs.get)
+    cancel = Method(calls.Jobs.cancel)
+    retry = Method(calls.Jobs.retry)
 
 
-class Me(_Me, _Resource): ...
+class Me(_Me, Resource): ...
 
 
-class AsyncMe(_Me, _AsyncResource): ...
+class AsyncMe(_Me, AsyncResource): ...
 
 
-class Projects(_Projects, _Resource): ...
+class Projects(_Projects, Resource): ...
 
 
-class AsyncProjects(_Projects, _AsyncResource): ...
+class AsyncProjects(_Projects, AsyncResource): ...
 
 
-class Members(_Members, _Resource): ...
+class Members(_Members, Resource): ...
 
 
-class AsyncMembers(_Members, _AsyncResource): ...
+class AsyncMembers(_Members, AsyncResource): ...
 
 
-class ApiKeys(_ApiKeys, _Resource): ...
+class ApiKeys(_ApiKeys, Resource): ...
 
 
-class AsyncApiKeys(_ApiKeys, _AsyncResource): ...
+class AsyncApiKeys(_ApiKeys, AsyncResource): ...
 
 
-class Uploads(_Uploads, _Resource): ...
+class Uploads(_Uploads, Resource): ...
 
 
-class AsyncUploads(_Uploads, _AsyncResource): ...
+class AsyncUploads(_Uploads, AsyncResource): ...
 
 
-class Frames(_Frames, _Resource): ...
+class Frames(_Frames, Resource): ...
 
 
-class AsyncFrames(_Frames, _AsyncResource): ...
+class AsyncFrames(_Frames, AsyncResource): ...
 
 
-class Videos(_Videos, _Resource):
+class Videos(_Videos, Resource):
     def upload(
         self,
         project_id: UUID | str,
@@ -203,7 +147,7 @@ class Videos(_Videos, _Resource):
         return self.client.run(steps)
 
 
-class AsyncVideos(_Videos, _AsyncResource):
+class AsyncVideos(_Videos, AsyncResource):
     async def upload(
         self,
         project_id: UUID | str,
@@ -231,7 +175,7 @@ class AsyncVideos(_Videos, _AsyncResource):
         return await self.client.run(steps, stop)
 
 
-class Jobs(_Jobs, _Resource):
+class Jobs(_Jobs, Resource):
     def wait(
         self, job_id: UUID | str, *, timeout_s: float = 3600, progress: Callable[[Job], None] | None = None
     ) -> Job:
@@ -248,7 +192,7 @@ class Jobs(_Jobs, _Resource):
             time.sleep(max(0, asked + LOOK_EVERY_S - time.monotonic()))  # it answers at once when too many wait
 
 
-class AsyncJobs(_Jobs, _AsyncResource):
+class AsyncJobs(_Jobs, AsyncResource):
     async def wait(
         self, job_id: UUID | str, *, timeout_s: float = 3600, progress: Callable[[Job], None] | None = None
     ) -> Job:
