@@ -89,8 +89,8 @@ create table tracks (
   number integer not null default 0 check (number > 0),  -- see number_track
   label_id uuid not null,
   attributes jsonb not null default '{}' check (pg_column_size(attributes) < 65536),
-  start_us bigint not null,
-  end_us bigint not null,
+  start_us bigint not null default 0,  -- of its first and last keyframe, and how many there are: see count_keyframes
+  end_us bigint not null default 0,
   keyframes integer not null default 0,
   source text not null check (source in ('human', 'model', 'import')),
   state text not null check (state in ('proposed', 'accepted', 'rejected')),
@@ -109,6 +109,7 @@ create table tracks (
   deleted_at timestamptz,
   primary key (project_id, id),
   unique (id),
+  unique (project_id, label_id, video_id, id),
   check (start_us <= end_us),
   foreign key (project_id, video_id) references videos (project_id, id) on delete cascade,
   foreign key (project_id, label_id) references labels (project_id, id)
@@ -116,7 +117,6 @@ create table tracks (
 create unique index tracks_of_video on tracks (project_id, video_id, number);
 create index tracks_by_time on tracks (project_id, video_id, start_us, end_us) where deleted_at is null;
 create index tracks_of_job on tracks (job_id) where job_id is not null;
-create index tracks_of_label on tracks (project_id, label_id);
 
 create table annotations (
   project_id uuid not null,
@@ -161,11 +161,14 @@ create table annotations (
   check (not outside or track_id is not null),
   foreign key (project_id, video_id) references videos (project_id, id) on delete cascade,
   foreign key (project_id, label_id) references labels (project_id, id),
-  foreign key (project_id, track_id) references tracks (project_id, id) on delete cascade
+  -- a keyframe has the label of its track, and follows it
+  foreign key (project_id, label_id, video_id, track_id) references tracks (project_id, label_id, video_id, id)
+    on update cascade on delete cascade
 ) with (fillfactor = 90);
 create unique index annotations_by_id on annotations (id);
-create unique index annotations_keyframes on annotations (project_id, track_id, pts_us)
-  where track_id is not null and deleted_at is null;
+-- one at a time; those that are deleted are here too, since a deleted track looks for them
+create unique index annotations_keyframes on annotations (project_id, track_id, pts_us, deleted_at) nulls not distinct
+  where track_id is not null;
 create index annotations_of_label on annotations (project_id, label_id, state) where deleted_at is null;
 create index annotations_of_job on annotations (job_id) where job_id is not null;
 
@@ -232,12 +235,14 @@ create table history (
   project_id uuid not null,
   subject text not null check (subject in ('annotations', 'tracks', 'labels')),
   subject_id uuid not null,
+  video_id uuid,
   version integer not null,
   row jsonb not null,
   actor text,
   at timestamptz not null default clock_timestamp()
 );
-create index history_of_subject on history (project_id, subject, subject_id, version);
+create index history_of_subject on history (subject_id, version);
+create index history_of_video on history (project_id, video_id);
 
 -- Review: who looks at a frame now. One person at a time, since the frame is the key.
 create table reviews (
@@ -474,18 +479,106 @@ create trigger touch before update on datasets for each row execute function tou
 -- What a person replaces is kept, and so is what a pipeline removes of a person's; proposals that nobody touched are not.
 create function keep_history() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
-  if tg_op = 'UPDATE' and old.version = new.version
-     or tg_op = 'DELETE' and tg_table_name <> 'labels' and old.version = 1 and old.state = 'proposed' then
-    return null;
+  if tg_op = 'UPDATE' then
+    insert into argus.history (project_id, subject, subject_id, video_id, version, row, actor)
+    select b.project_id, tg_table_name, b.id, (o.row ->> 'video_id')::uuid, b.version, o.row, argus.caller()
+    from before b join after a on a.id = b.id, lateral (select to_jsonb(b) as row) o where a.version <> b.version;
+  else
+    insert into argus.history (project_id, subject, subject_id, video_id, version, row, actor)
+    select b.project_id, tg_table_name, b.id, b.video_id, b.version, to_jsonb(b), argus.caller()
+    from before b where b.version > 1 or b.state <> 'proposed';
   end if;
-  insert into argus.history (project_id, subject, subject_id, version, row, actor)
-  values (old.project_id, tg_table_name, old.id, old.version, to_jsonb(old), argus.caller());
   return null;
 end
 $$;
-create trigger keep_history after update or delete on labels for each row execute function keep_history();
-create trigger keep_history after update or delete on tracks for each row execute function keep_history();
-create trigger keep_history after update or delete on annotations for each row execute function keep_history();
+create trigger keep_history after update on labels referencing old table as before new table as after
+  for each statement execute function keep_history();
+create trigger keep_history after update on tracks referencing old table as before new table as after
+  for each statement execute function keep_history();
+create trigger keep_history_of_deleted after delete on tracks referencing old table as before
+  for each statement execute function keep_history();
+create trigger keep_history after update on annotations referencing old table as before new table as after
+  for each statement execute function keep_history();
+create trigger keep_history_of_deleted after delete on annotations referencing old table as before
+  for each statement execute function keep_history();
+
+-- Where a track begins and ends is what its keyframes say. No version grows by it: nobody has edited the track.
+create function count_keyframes() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  touched uuid[];
+begin
+  case tg_op
+    when 'INSERT' then
+      select array_agg(distinct a.track_id) into touched from after a where a.track_id is not null;
+    when 'DELETE' then
+      select array_agg(distinct b.track_id) into touched from before b where b.track_id is not null;
+    else
+      select array_agg(distinct t.id) into touched
+      from before b join after a on a.id = b.id, lateral (values (b.track_id), (a.track_id)) t (id)
+      where t.id is not null
+        and (a.track_id, a.pts_us, a.deleted_at) is distinct from (b.track_id, b.pts_us, b.deleted_at);
+  end case;
+  if touched is null then
+    return null;
+  end if;
+  -- Held before they are counted: the statement after this one sees what others have committed meanwhile. Not `for update`,
+  -- which the references of two writers' new keyframes would make a deadlock.
+  perform from argus.tracks t where t.id = any (touched) order by t.id for no key update;
+  update argus.tracks t
+  set start_us = coalesce(k.start_us, 0), end_us = coalesce(k.end_us, 0), keyframes = k.keyframes
+  from (select n.project_id, n.id, min(a.pts_us) as start_us, max(a.pts_us) as end_us, count(a.id) as keyframes
+        from argus.tracks n left join argus.annotations a
+          on a.project_id = n.project_id and a.track_id = n.id and a.deleted_at is null
+        where n.id = any (touched) group by n.project_id, n.id) k
+  where t.project_id = k.project_id and t.id = k.id
+    and (t.start_us, t.end_us, t.keyframes)
+        is distinct from (coalesce(k.start_us, 0), coalesce(k.end_us, 0), k.keyframes::integer);
+  return null;
+end
+$$;
+create trigger count_keyframes_of_new after insert on annotations referencing new table as after
+  for each statement execute function count_keyframes();
+create trigger count_keyframes after update on annotations referencing old table as before new table as after
+  for each statement execute function count_keyframes();
+create trigger count_keyframes_of_deleted after delete on annotations referencing old table as before
+  for each statement execute function count_keyframes();
+
+-- Who has reviewed an annotation, and when.
+create function sign_review() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if current_user = 'authenticated' then
+    new.reviewed_by := argus.caller();
+    new.reviewed_at := now();
+  end if;
+  return new;
+end
+$$;
+create trigger sign_review before update of state on annotations
+  for each row when (new.state <> old.state) execute function sign_review();
+
+-- A label that is merged into another gives it what was said of it: see catalog/labels.py. Where people have a word on
+-- both, the same stays, of present and absent present, and of anything with partial, partial.
+create function give_words() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  insert into argus.verdicts (project_id, video_id, pts_us, label_id, verdict, author, created_at)
+  select v.project_id, v.video_id, v.pts_us, new.merged_into, v.verdict, v.author, v.created_at
+  from argus.verdicts v where v.project_id = new.project_id and v.label_id = new.id
+  on conflict (project_id, video_id, pts_us, label_id) do update set
+    verdict = case when 'partial' in (verdicts.verdict, excluded.verdict) then 'partial' else 'exhaustive_present' end,
+    version = verdicts.version + 1
+  where verdicts.verdict <> excluded.verdict;
+  delete from argus.verdicts v where v.project_id = new.project_id and v.label_id = new.id;
+  insert into argus.answers (project_id, video_id, pts_us, label_id, model_id, found, presence, job_id, at)
+  select a.project_id, a.video_id, a.pts_us, new.merged_into, a.model_id, a.found, a.presence, a.job_id, a.at
+  from argus.answers a where a.project_id = new.project_id and a.label_id = new.id
+  on conflict (project_id, video_id, pts_us, label_id, model_id) do update set
+    found = answers.found + excluded.found, presence = greatest(answers.presence, excluded.presence);
+  delete from argus.answers a where a.project_id = new.project_id and a.label_id = new.id;
+  return null;
+end
+$$;
+create trigger give_words after update of merged_into on labels
+  for each row when (new.merged_into is not null and old.merged_into is null) execute function give_words();
 
 create function keep_frozen() returns trigger language plpgsql set search_path = '' as $$
 begin
@@ -527,36 +620,49 @@ $$;
 
 -- Realtime -----------------------------------------------------------------------------------------
 
--- One message a statement and video: which times have changed, and which rows where they are few. Owned by whoever
--- migrates, as tell_project is; it reads the statement's own rows and no table.
-create function tell_annotations() returns trigger language plpgsql security definer set search_path = '' as $$
+-- One message a statement and video (of labels: a statement): which times have changed, and which rows where they are few.
+-- Its arguments are columns: of the video, the times, the id. Owned by whoever migrates, as tell_project is; it reads the
+-- statement's own rows and no table.
+create function tell_changes() returns trigger language plpgsql security definer set search_path = '' as $$
 declare
   one record;
   message jsonb;
 begin
-  for one in
-    select c.project_id, c.video_id, min(c.pts_us) as from_us, max(c.pts_us) as to_us, count(*) as changed,
-      case when count(*) <= 100 then jsonb_agg(c.id) end as ids
-    from changed c group by c.project_id, c.video_id
+  for one in execute format(
+    'select project_id, %1$s as video_id, min(%2$s) as from_us, max(%3$s) as to_us, count(*) as changed,
+       case when count(*) <= 100 then jsonb_agg(%4$s) end as ids
+     from changed group by project_id, %1$s', tg_argv[0], tg_argv[1], tg_argv[2], tg_argv[3])
   loop
-    message := jsonb_build_object('project_id', one.project_id, 'video_id', one.video_id, 'from_us', one.from_us,
-      'to_us', one.to_us, 'changed', one.changed, 'ids', one.ids, 'action', lower(tg_op), 'at', now());
+    message := jsonb_strip_nulls(jsonb_build_object('project_id', one.project_id, 'video_id', one.video_id,
+      'from_us', one.from_us, 'to_us', one.to_us, 'changed', one.changed, 'ids', one.ids,
+      'action', lower(tg_op), 'at', now()));
     if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is not null then
-      execute 'select realtime.send($1, $2, $3, true)' using message, 'annotations', 'project:' || one.project_id;
+      execute 'select realtime.send($1, $2, $3, true)' using message, tg_table_name::text, 'project:' || one.project_id;
     else
-      insert into argus.broadcasts (topic, event, payload) values ('project:' || one.project_id, 'annotations', message);
+      insert into argus.broadcasts (topic, event, payload) values ('project:' || one.project_id, tg_table_name, message);
       perform pg_notify('argus_broadcasts', '');
     end if;
   end loop;
   return null;
 end
 $$;
-create trigger tell_inserted after insert on annotations referencing new table as changed
-  for each statement execute function tell_annotations();
-create trigger tell_updated after update on annotations referencing new table as changed
-  for each statement execute function tell_annotations();
-create trigger tell_deleted after delete on annotations referencing old table as changed
-  for each statement execute function tell_annotations();
+do $$
+declare
+  told text[];
+begin
+  foreach told slice 1 in array array[['labels', 'null::uuid', 'null::bigint', 'null::bigint', 'id'],
+                                      ['tracks', 'video_id', 'start_us', 'end_us', 'id'],
+                                      ['annotations', 'video_id', 'pts_us', 'coalesce(end_us, pts_us)', 'id'],
+                                      ['verdicts', 'video_id', 'pts_us', 'pts_us', 'pts_us']] loop
+    execute format('create trigger tell_inserted after insert on argus.%I referencing new table as changed
+      for each statement execute function argus.tell_changes(%L, %L, %L, %L)', variadic told);
+    execute format('create trigger tell_updated after update on argus.%I referencing new table as changed
+      for each statement execute function argus.tell_changes(%L, %L, %L, %L)', variadic told);
+    execute format('create trigger tell_deleted after delete on argus.%I referencing old table as changed
+      for each statement execute function argus.tell_changes(%L, %L, %L, %L)', variadic told);
+  end loop;
+end
+$$;
 
 -- Deletion -----------------------------------------------------------------------------------------
 
@@ -567,6 +673,7 @@ begin
   delete from argus.verdicts v where v.project_id = new.project_id and v.video_id = new.id;
   delete from argus.answers a where a.project_id = new.project_id and a.video_id = new.id;
   delete from argus.reviews r where r.project_id = new.project_id and r.video_id = new.id;
+  delete from argus.history h where h.project_id = new.project_id and h.video_id = new.id;
   return null;
 end
 $$;
@@ -621,8 +728,8 @@ create policy "Annotators add tracks" on tracks for insert to authenticated
   with check (project_id in (select my_projects('annotator')) and source = 'human');
 create policy "Annotators change tracks" on tracks for update to authenticated
   using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
-grant insert (project_id, id, video_id, label_id, attributes, start_us, end_us, keyframes, source, state),
-      update (label_id, attributes, start_us, end_us, keyframes, source, state, reason, deleted_at) on tracks to authenticated;
+grant insert (project_id, id, video_id, label_id, attributes, source, state),
+      update (label_id, attributes, source, state, reason, deleted_at) on tracks to authenticated;
 
 create policy "Annotators add links" on track_links for insert to authenticated
   with check (project_id in (select my_projects('annotator')));
@@ -664,12 +771,14 @@ grant insert, update on verdicts to argus_worker;
 
 grant execute on function register_weights to argus_registrar;
 grant execute on function target_frames to authenticated, argus_worker, argus_definer;
-grant execute on function sign_author, keep_frozen, budget_by_owner to authenticated, argus_worker, argus_definer;
-revoke all on function register_weights, target_frames, number_label, number_track, sign_author, keep_history, keep_frozen,
-  budget_by_owner, tell_annotations, forget_annotations from public;
+grant execute on function sign_author, sign_review, keep_frozen, budget_by_owner to authenticated, argus_worker, argus_definer;
+revoke all on function register_weights, target_frames, number_label, number_track, sign_author, sign_review, keep_history,
+  keep_frozen, count_keyframes, give_words, budget_by_owner, tell_changes, forget_annotations from public;
 
 alter function register_weights owner to argus_definer;
 alter function number_label owner to argus_definer;
 alter function number_track owner to argus_definer;
 alter function keep_history owner to argus_definer;
+alter function count_keyframes owner to argus_definer;
+alter function give_words owner to argus_definer;
 alter function forget_annotations owner to argus_definer;
