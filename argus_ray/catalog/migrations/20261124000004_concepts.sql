@@ -244,24 +244,27 @@ create table history (
 create index history_of_subject on history (subject_id, version);
 create index history_of_video on history (project_id, video_id);
 
--- Review: who looks at a frame now. One person at a time, since the frame is the key.
+-- Review: who looks at a frame or a segment now, and what people have finished with. One person at a time looks at a
+-- moment: whoever takes, gives or ends an item locks the project's queue first, see catalog/reviews.py.
 create table reviews (
   project_id uuid not null,
   video_id uuid not null,
   pts_us bigint not null,
-  end_us bigint check (end_us >= pts_us),  -- of a segment
+  end_us bigint check (end_us > pts_us),   -- of a segment, which ends before it; null: a frame
   assignee text,                           -- user:… or key:…; null: nobody
   assigned_by text,
   until timestamptz,                       -- null: an assignment that does not lapse
   state text not null default 'open' check (state in ('open', 'accepted', 'rejected')),
   reason text check (length(reason) <= 1000),
+  looked jsonb not null default '{}' check (pg_column_size(looked) < 65536),  -- by label, when a person last finished here
   version integer not null default 1,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   primary key (project_id, video_id, pts_us),
   foreign key (project_id, video_id) references videos (project_id, id) on delete cascade
 );
-create index reviews_of_assignee on reviews (project_id, assignee) where state = 'open';
+create index reviews_held on reviews (project_id, assignee) where state = 'open' and assignee is not null;
+create index reviews_by_change on reviews (project_id, updated_at desc, video_id, pts_us);
 
 -- Datasets -----------------------------------------------------------------------------------------
 
@@ -705,7 +708,7 @@ create policy "Everybody who is signed in sees rates" on measured_rates for sele
 grant select on measured_rates to authenticated;
 grant select, insert, update on measured_rates to argus_worker;
 grant select (gpu_seconds_per_month), update (gpu_seconds_per_month) on projects to authenticated;
-grant select (gpu_seconds_per_month) on projects to argus_worker;
+grant select (gpu_seconds_per_month, settings) on projects to argus_worker;
 
 create policy "Editors add labels" on labels for insert to authenticated
   with check (project_id in (select my_projects('editor')));
@@ -746,12 +749,17 @@ create policy "Annotators take verdicts back" on verdicts for delete to authenti
   using (project_id in (select my_projects('annotator')));
 grant insert (project_id, video_id, pts_us, label_id, verdict), update (verdict), delete on verdicts to authenticated;
 
-create policy "Annotators take frames to review" on reviews for insert to authenticated
-  with check (project_id in (select my_projects('annotator')));
-create policy "Annotators review" on reviews for update to authenticated
-  using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
-grant insert (project_id, video_id, pts_us, end_us, assignee, assigned_by, until, state, reason),
-      update (assignee, assigned_by, until, end_us, state, reason) on reviews to authenticated;
+create policy "Annotators take frames to review, editors give them" on reviews for insert to authenticated
+  with check (project_id in (select my_projects('annotator'))
+              and (assignee is null or assignee = (select caller()) or project_id in (select my_projects('editor'))));
+create policy "Annotators review what nobody else holds" on reviews for update to authenticated
+  using (project_id in (select my_projects())
+         and (assignee is null or assignee = (select caller()) or state <> 'open' or until < now()
+              or project_id in (select my_projects('editor'))))
+  with check (project_id in (select my_projects('annotator'))
+              and (assignee is null or assignee = (select caller()) or project_id in (select my_projects('editor'))));
+grant insert (project_id, video_id, pts_us, end_us, assignee, assigned_by, until, state, reason, looked),
+      update (assignee, assigned_by, until, end_us, state, reason, looked) on reviews to authenticated;
 
 create policy "Editors make datasets" on datasets for insert to authenticated
   with check (project_id in (select my_projects('editor')));
