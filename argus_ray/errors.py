@@ -159,6 +159,19 @@ class SourceChanged(ArgusError):
     type, title, status = "source-changed", "The stored file is not the one that was uploaded", 409
 
 
+# -- datasets ------------------------------------------------------------------------------------
+
+
+class AnnotationsUnreadable(ArgusError):
+    """A file of annotations cannot be read as what it was said to be: the facts say which file, and where in it."""
+
+    type, title, status = "annotations-unreadable", "The file of annotations cannot be read", 422
+
+
+class NothingToFreeze(ArgusError):
+    type, title, status = "nothing-to-freeze", "Nothing is what the dataset asks for", 422
+
+
 # -- the queue -----------------------------------------------------------------------------------
 
 
