@@ -29,6 +29,9 @@ Size = tuple[int, int]  # height, width
 
 MAX_SIDE = 65_535
 _AT_ONCE_PIXELS = 1 << 25  # of many masks, so many are looked at together
+_DENSE = 1 / 16  # with changes in so many of all words, transposing costs less than sorting
+_NARROW = 256  # columns: numpy's own scan, one pixel at a time, is quicker than a call for each row
+_SLACK = 16  # runs of nothing, which some tools write, are let pass up to here
 _GROUPS = 7  # 35 bits hold every run of a picture within MAX_SIDE
 
 
@@ -65,35 +68,52 @@ def encode_many(masks: npt.NDArray[Any]) -> list[Rle]:
 def decode(rle: Rle) -> Bool:
     """The mask, bool [H, W], contiguous. Raises InvalidRequest as `check` does."""
     height, width = rle.size
-    edges = _edges(rle)
-    columns, rows = np.divmod(edges[edges < height * width], height)
+    edges = _intervals([rle])[0].ravel()
     mask = np.zeros((height, width), dtype=np.bool_)
-    if not columns.size:
+    if not edges.size:
         return mask
-    left, right = columns[0], columns[-1] + 1
-    toggles = mask.view(np.uint8)[:, left:right]
-    # ufunc.at counts an edge twice where a run is empty; so two edges at one pixel cancel each other
-    np.bitwise_xor.at(toggles, (rows, columns - left), 1)
-    # a column begins in the state in which the one before it ended
-    before = np.searchsorted(edges, np.arange(left, right) * height) & 1
-    toggles[0] ^= before.astype(np.uint8)
-    np.bitwise_xor.accumulate(toggles, axis=0, out=toggles)
-    if right < width and len(edges) and np.count_nonzero(edges < height * width) & 1:
-        mask[:, right:] = True  # the last run of ones reaches the end
+    last_is_open = edges[-1] == height * width
+    edges = edges[: edges.size - last_is_open]
+    columns, rows = np.divmod(edges, height)
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    changes = mask.view(np.uint8)[:, left:right]
+    changes[rows, columns - left] = 1
+    # a column begins as the one before it ends: with ones after an odd number of edges
+    changes[0] ^= (np.searchsorted(edges, np.arange(left, right) * height) & 1).astype(np.uint8)
+    _downwards(changes)
+    if last_is_open:
+        mask[:, right:] = True
     return mask
+
+
+def _downwards(changes: npt.NDArray[np.uint8]) -> None:
+    """From where each column changes to what it is there, in place; rows are long, so numpy goes along them."""
+    if changes.shape[1] < _NARROW:
+        np.bitwise_xor.accumulate(changes, axis=0, out=changes)
+        return
+    busy = np.flatnonzero(changes.any(axis=1))
+    top, bottom = int(busy[0]), int(busy[-1])
+    for row in range(top + 1, bottom + 1):
+        np.bitwise_xor(changes[row], changes[row - 1], out=changes[row])
+    if changes[bottom].any():
+        changes[bottom + 1 :] = changes[bottom]
 
 
 def from_uncompressed(counts: Sequence[int], size: Size) -> Rle:
     """From run lengths as a list, as COCO has them for crowds. Raises InvalidRequest when they are no mask of `size`."""
     height, width = _checked_size(size)
-    if len(counts) > height * width + 1:
+    if len(counts) > height * width + _SLACK:
         raise InvalidRequest(_too_many(len(counts), "runs", size))
-    if any(type(run) is not int or not 0 <= run <= height * width for run in counts):
+    if any(
+        isinstance(run, bool) or not isinstance(run, int | np.integer) or not 0 <= run <= height * width
+        for run in counts
+    ):
         raise InvalidRequest(
             f"the mask's counts are not whole numbers from 0 to {height * width}: give the lengths of its runs"
         )
     runs = np.array(counts, dtype=np.int64)
-    _check_sum(runs, size)
+    if (total := int(runs.sum())) != height * width:
+        raise InvalidRequest(_other_sum(total, size))
     return _from_edges(np.cumsum(runs)[:-1], size)
 
 
@@ -102,12 +122,23 @@ def from_uncompressed(counts: Sequence[int], size: Size) -> Rle:
 
 def area(rle: Rle) -> int:
     """Pixels of the mask."""
-    return int(_runs(rle)[1::2].sum())
+    return int(areas([rle])[0])
+
+
+def areas(rles: Sequence[Rle]) -> Int:
+    """Pixels of each mask, [N]."""
+    return _areas(_intervals(rles))
 
 
 def bbox(rle: Rle) -> tuple[int, int, int, int]:
     """x, y, width, height in pixels of the smallest box around it; four zeros for an empty mask."""
-    return _box(_intervals(rle), rle.size[0])
+    x, y, width, height = bboxes([rle])[0].tolist()
+    return x, y, width, height
+
+
+def bboxes(rles: Sequence[Rle]) -> Int:
+    """Each mask's box as `bbox` has it, [N, 4]."""
+    return _boxes(_intervals(rles), np.array([one.size[0] for one in rles], dtype=np.int64))
 
 
 def iou(a: Sequence[Rle], b: Sequence[Rle]) -> Float:
@@ -123,21 +154,18 @@ def iou(a: Sequence[Rle], b: Sequence[Rle]) -> Float:
     result = np.zeros((len(a), len(b)))
     if not result.size:
         return result
-    height = sizes.pop()[0]
-    runs_a, runs_b = ([_intervals(one) for one in side] for side in (a, b))
-    boxes_a, boxes_b = (np.array([_box(one, height) for one in side]) for side in (runs_a, runs_b))
-    areas_b = np.array([_length(one) for one in runs_b])
-    meet = _meet(boxes_a, boxes_b)
-    for row, ours in enumerate(runs_a):
+    runs = _intervals([*a, *b])
+    boxes, pixels = _boxes(runs, np.full(len(runs), sizes.pop()[0])), _areas(runs)
+    meet = _meet(boxes[: len(a)], boxes[len(a) :])
+    for row in np.flatnonzero(meet.any(axis=1)):
         others = np.flatnonzero(meet[row])
-        if not others.size:
-            continue
-        theirs = [runs_b[other] for other in others]
-        before = np.concatenate([[0], np.cumsum(ours[:, 1] - ours[:, 0])])
-        corners = np.interp(np.concatenate(theirs).ravel(), ours.ravel(), np.repeat(before, 2)[1:-1])
-        starts = np.concatenate([[0], np.cumsum([len(one) for one in theirs])[:-1]])
+        theirs = [runs[len(a) + other] for other in others]
+        before = np.cumsum(runs[row][:, 1] - runs[row][:, 0])
+        line = np.concatenate([[0], np.repeat(before, 2)[:-1]])
+        corners = np.interp(np.concatenate(theirs).ravel(), runs[row].ravel(), line)
+        starts = np.cumsum([0, *map(len, theirs[:-1])])
         common = np.add.reduceat(corners[1::2] - corners[::2], starts)
-        result[row, others] = common / (before[-1] + areas_b[others] - common)
+        result[row, others] = common / (pixels[row] + pixels[len(a) + others] - common)
     return result
 
 
@@ -160,7 +188,7 @@ def resize(rle: Rle, size: Size) -> Rle:
     (height, width), (new_height, new_width) = rle.size, _checked_size(size)
     if (height, width) == (new_height, new_width):
         return rle
-    columns, tops, bottoms = _by_column(_intervals(rle), height)
+    columns, tops, bottoms = _by_column(_intervals([rle])[0], height)
     tops, bottoms = (_scaled(rows, height, new_height) for rows in (tops, bottoms))
     lefts, rights = _scaled(columns, width, new_width), _scaled(columns + 1, width, new_width)
     times = np.where(bottoms > tops, rights - lefts, 0)
@@ -174,8 +202,7 @@ def _at_least(number: int, rles: Sequence[Rle]) -> Rle:
     sizes = {one.size for one in rles}
     if len(sizes) != 1:
         raise ValueError(f"masks of one size are needed, and there are {len(rles)} of the sizes {sorted(sizes)}")
-    runs = np.concatenate([_intervals(one) for one in rles])
-    at = runs.ravel()
+    at = np.concatenate(_intervals(rles)).ravel()
     order = np.argsort(at, kind="stable")
     inside = np.cumsum(np.where(order & 1, -1, 1)) >= number
     last_of_its_place = np.append(np.diff(at[order]) > 0, True)[: len(at)]
@@ -200,7 +227,7 @@ def check(rle: Rle, size: Size) -> None:
             mask_size=[height, width],
             picture_size=list(size),
         )
-    _runs(rle)
+    _unpack([rle])
 
 
 def _checked_size(size: Size) -> Size:
@@ -211,25 +238,14 @@ def _checked_size(size: Size) -> Size:
 
 
 def _too_many(number: int, what: str, size: Size) -> str:
-    return f"the mask's counts have {number} {what}, more than any mask of {size[0]} x {size[1]} pixels can have"
+    return f"the mask's counts have {number} {what}, more than any mask of {size[0]} x {size[1]} pixels needs"
 
 
-def _check_sum(runs: Int, size: Size) -> None:
-    if runs.size and runs.min() < 0:
-        first = int(np.argmax(runs < 0))
-        raise InvalidRequest(
-            f"the mask's counts have a run of {runs[first]} pixels (run {first}): it must be 0 or more"
-        )
-    pixels = size[0] * size[1]
-    # before the sum, which could overflow: no run may be longer than the picture
-    total = int(runs.max()) if runs.size and runs.max() > pixels else int(runs.sum())
-    if total != pixels:
-        raise InvalidRequest(
-            f"the mask's counts add up to {'at least ' if total > pixels else ''}{total} pixels, and its size of "
-            f"{size[0]} x {size[1]} has {pixels}: they must be equal",
-            counts_pixels=total,
-            size_pixels=pixels,
-        )
+def _other_sum(total: int, size: Size) -> str:
+    return (
+        f"the mask's counts add up to {total} pixels, and its size of {size[0]} x {size[1]} has {size[0] * size[1]}: "
+        "they must be equal"
+    )
 
 
 # -- runs ----------------------------------------------------------------------------------------
@@ -246,12 +262,17 @@ def _runs_of(masks: Bool) -> tuple[Int, Int]:
     np.bitwise_xor(ones[:, 1:], ones[:, :-1], out=grid[:, 1:])
     np.bitwise_xor(ones[:, 0, 1:], ones[:, -1, :-1], out=grid[:, 0, 1:])
     grid[:, 0, 0] = ones[:, 0, 0]
-    words = np.flatnonzero(changes.view(np.uint64))
-    byte_of_word, byte = np.nonzero(changes.reshape(-1, 8)[words])
-    rows, columns = np.divmod(words[byte_of_word] * 8 + byte, width)
-    mask_no, rows = np.divmod(rows, height)
+    busy = changes.view(np.uint64) != 0
+    if np.count_nonzero(busy) > busy.size * _DENSE:
+        found = np.flatnonzero(np.ascontiguousarray(grid.transpose(0, 2, 1)).view(np.bool_))
+    else:
+        words = np.flatnonzero(busy)
+        word, byte = np.nonzero(changes.reshape(-1, 8)[words])
+        rows, columns = np.divmod(words[word] * 8 + byte, width)
+        mask_no, rows = np.divmod(rows, height)
+        found = mask_no * pixels + columns * height + rows
     ends = np.arange(1, count + 1) * pixels
-    edges = np.sort(np.concatenate([mask_no * pixels + columns * height + rows, ends]))
+    edges = np.sort(np.concatenate([found, ends]), kind="stable")  # which makes use of the order that there is
     # a mask that begins with a one has an edge where the one before it ends: either may go first
     return np.diff(edges, prepend=0), np.searchsorted(edges, ends) + 1
 
@@ -264,97 +285,141 @@ def _pack(runs: Int, ends: Int) -> list[str]:
     firsts = firsts[firsts < len(runs)]
     numbers[firsts] = runs[firsts]
     magnitudes = numbers ^ (numbers >> 63)  # of -1 as of 0: the sign has a bit of its own
-    groups = np.ones(len(numbers), dtype=np.int64)
-    most, limit = 1, 16
+    groups, limit = np.ones(len(numbers), dtype=np.int64), 16
     while (longer := magnitudes >= limit).any():
         groups += longer
-        most, limit = most + 1, limit << 5
-    places = np.arange(most)
-    characters = (((numbers[:, None] >> 5 * places) & 31) | ((places < groups[:, None] - 1) << 5)) + 48
-    text = characters[places < groups[:, None]].astype(np.uint8).tobytes().decode("ascii")
-    cuts = np.cumsum(groups)[ends - 1].tolist()
+        limit <<= 5
+    stops = np.cumsum(groups)
+    characters = np.empty(stops[-1] if len(stops) else 0, dtype=np.uint8)
+    at, left = stops - groups, groups
+    while len(at):
+        more = left > 1
+        characters[at] = ((numbers & 31) | more << 5) + 48
+        at, left, numbers = at[more] + 1, left[more] - 1, numbers[more] >> 5
+    text = characters.tobytes().decode("ascii")
+    cuts = stops[ends - 1].tolist()
     return [text[first:end] for first, end in pairwise([0, *cuts])]
 
 
-def _runs(rle: Rle) -> Int:
-    """The lengths of its runs, int64. Raises InvalidRequest unless they are a mask of its size."""
-    height, width = _checked_size(rle.size)
-    # a run is at least one pixel, and a number of two characters is a difference of sixteen or more
-    if len(rle.counts) > height * width * 5 // 4 + 16:
-        raise InvalidRequest(_too_many(len(rle.counts), "characters", rle.size))
-    codes = np.frombuffer(rle.counts.encode("ascii", "replace"), dtype=np.uint8).astype(np.int64) - 48
-    wrong = (
-        np.array([not one.isascii() for one in rle.counts]) if not rle.counts.isascii() else (codes < 0) | (codes > 63)
-    )
-    if wrong.any():
-        at = int(np.argmax(wrong))
+def _unpack(rles: Sequence[Rle]) -> tuple[Int, Int]:
+    """The other way: runs in a row, and where each mask's end. Raises InvalidRequest where they are no mask of its size."""
+    for one in rles:
+        height, width = _checked_size(one.size)
+        # a run is at least one pixel, and a number of two characters is a difference of sixteen or more
+        if len(one.counts) > height * width * 5 // 4 + _SLACK:
+            raise InvalidRequest(_too_many(len(one.counts), "characters", one.size))
+    text = "".join(one.counts for one in rles)
+    codes = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8).astype(np.int64) - 48
+    if not text.isascii() or (codes.size and not 0 <= codes.min() <= codes.max() < 64):
+        wrong = next(one for one in text if not "0" <= one <= "o")
         raise InvalidRequest(
-            f"the mask's counts have {rle.counts[at]!a} at character {at}: compressed counts are made of "
-            'the characters from "0" to "o"'
+            f'the mask\'s counts have {wrong!a}: compressed counts are made of the characters from "0" to "o"'
         )
-    return _unpacked(codes, rle.size)
-
-
-def _unpacked(codes: Int, size: Size) -> Int:
     last = codes < 32
-    if codes.size and not last[-1]:
+    stops = np.cumsum([len(one.counts) for one in rles], dtype=np.int64)
+    if not last[stops[stops > 0] - 1].all():
         raise InvalidRequest("the mask's counts end in the middle of a number: they have been cut off")
-    ends = np.flatnonzero(last) + 1
-    starts = np.concatenate([[0], ends[:-1]])[: len(ends)]
-    lengths = ends - starts
+    numbers = _numbers(codes, np.flatnonzero(last))
+    ends = np.concatenate([[0], np.cumsum(last)])[stops]
+    runs = _summed(numbers, ends)
+    _check_runs(runs, ends, rles)
+    return runs, ends
+
+
+def _numbers(codes: Int, lasts: Int) -> Int:
+    """From groups of five bits, and where each number's last is."""
+    starts = np.concatenate([[0], lasts[:-1] + 1])[: len(lasts)]
+    lengths = lasts - starts + 1
     if lengths.size and lengths.max() > _GROUPS:
-        first = int(np.argmax(lengths > _GROUPS))
         raise InvalidRequest(
-            f"the mask's counts have a number of {lengths[first]} characters: at most {_GROUPS} are used"
+            f"the mask's counts have a number of {lengths.max()} characters: no run of a picture needs more than {_GROUPS}"
         )
-    if not lengths.size:
-        runs = np.zeros(0, dtype=np.int64)
-    else:
-        places = np.arange(len(codes)) - np.repeat(starts, lengths)
-        runs = np.add.reduceat((codes & 31) << 5 * places, starts)
-        runs -= np.where(codes[ends - 1] & 16, np.int64(1) << 5 * lengths, 0)
-        runs[1::2] = np.cumsum(runs[1::2])
-        runs[2::2] = np.cumsum(runs[2::2])
-    _check_sum(runs, size)
+    numbers: Int = codes[starts] & 31
+    for place in range(1, int(lengths.max(initial=0))):
+        longer = lengths > place
+        numbers[longer] |= (codes[starts[longer] + place] & 31) << 5 * place
+    numbers -= (codes[lasts] & 16) << 1 << 5 * (lengths - 1)  # the sign
+    return numbers
+
+
+def _summed(numbers: Int, ends: Int) -> Int:
+    """Runs from differences: each of a mask's, from its fourth on, to the one two before it."""
+    sums = numbers.copy()
+    sums[::2] = np.cumsum(numbers[::2])
+    sums[1::2] = np.cumsum(numbers[1::2])
+    # from the sums over all masks, what had come together before each mask's own began; its first stands alone
+    starts = np.concatenate([[0], ends])[:-1]
+    lengths = ends - starts
+    place = np.arange(len(numbers)) - np.repeat(starts, lengths)
+    base = np.repeat(starts, lengths) - (place & 1)
+    runs = sums - np.where(base >= 0, sums[base], 0)
+    first = place == 0
+    runs[first] = numbers[first]
     return runs
 
 
-def _edges(rle: Rle) -> Int:
-    """Where it changes, counted down the columns: before an even one zeros, after it ones."""
-    return np.cumsum(_runs(rle))[:-1]
+def _check_runs(runs: Int, ends: Int, rles: Sequence[Rle]) -> None:
+    pixels = np.array([one.size[0] * one.size[1] for one in rles])
+    wrong = (runs < 0) | (runs > np.repeat(pixels, np.diff(ends, prepend=0)))
+    if wrong.any():
+        raise InvalidRequest(
+            f"the mask's counts have a run of {runs[wrong][0]} pixels: a run is from 0 to as long as the mask has pixels"
+        )
+    totals = np.diff(np.concatenate([[0], np.cumsum(runs)])[ends], prepend=0)
+    if (other := np.flatnonzero(totals != pixels)).size:
+        raise InvalidRequest(_other_sum(int(totals[other[0]]), rles[other[0]].size))
 
 
-def _intervals(rle: Rle) -> Int:
-    """Its runs of ones, [N, 2]: first pixel and the one after the last, counted down the columns; none is empty."""
-    at = np.cumsum(_runs(rle))
-    pairs = at[: len(at) // 2 * 2].reshape(-1, 2)
-    return pairs[pairs[:, 1] > pairs[:, 0]]
+def _intervals(rles: Sequence[Rle]) -> list[Int]:
+    """Of each its runs of ones, [N, 2]: the first pixel and the one after the last, counted down the columns."""
+    runs, ends = _unpack(rles)
+    cuts = [0, *ends.tolist()]
+    pixels = [0, *(one.size[0] * one.size[1] for one in rles)]
+    edges = np.cumsum(runs) - np.repeat(np.cumsum(pixels[:-1]), np.diff(cuts))
+    pairs = [edges[first : end - (end - first) % 2].reshape(-1, 2) for first, end in pairwise(cuts)]
+    not_first = np.delete(runs, cuts[:-1])
+    return pairs if not_first.all() else [_true_edges(one.ravel()).reshape(-1, 2) for one in pairs]
 
 
 def _from_edges(edges: Int, size: Size) -> Rle:
-    """From sorted edges; two at one place cancel each other."""
+    """From sorted edges, at which it changes; two at one place are none."""
     pixels = size[0] * size[1]
-    places, times = np.unique(edges, return_counts=True)
-    places = places[(times & 1).astype(np.bool_) & (places < pixels)]
-    runs = np.diff(places, prepend=0, append=pixels)
+    runs = np.diff(_true_edges(edges[edges < pixels]), prepend=0, append=pixels)
     return Rle((size[0], size[1]), _pack(runs, np.array([len(runs)]))[0])
 
 
-def _length(intervals: Int) -> int:
-    return int((intervals[:, 1] - intervals[:, 0]).sum())
+def _true_edges(edges: Int) -> Int:
+    places, times = np.unique(edges, return_counts=True)
+    true: Int = places[times & 1 > 0]
+    return true
 
 
-def _box(intervals: Int, height: int) -> tuple[int, int, int, int]:
-    if not len(intervals):
-        return 0, 0, 0, 0
-    columns, tops = np.divmod(intervals[:, 0], height)
-    last_columns, bottoms = np.divmod(intervals[:, 1] - 1, height)
-    left, right = int(columns[0]), int(last_columns[-1]) + 1
-    if (columns != last_columns).any():  # over the end of a column: from the bottom and on from the top
-        top, bottom = 0, height
-    else:
-        top, bottom = int(tops.min()), int(bottoms.max()) + 1
-    return left, top, right - left, bottom - top
+def _areas(runs: Sequence[Int]) -> Int:
+    pairs, firsts, filled = _joined(runs)
+    result = np.zeros(len(runs), dtype=np.int64)
+    result[filled] = np.add.reduceat(pairs[:, 1] - pairs[:, 0], firsts)
+    return result
+
+
+def _boxes(runs: Sequence[Int], heights: Int) -> Int:
+    pairs, firsts, filled = _joined(runs)
+    height = np.repeat(heights, [len(one) for one in runs])
+    left, top = np.divmod(pairs[:, 0], height)
+    right, bottom = np.divmod(pairs[:, 1] - 1, height)
+    over = left != right  # over the end of a column: from its bottom, and on from the top of the next
+    x, y = np.minimum.reduceat(left, firsts), np.minimum.reduceat(np.where(over, 0, top), firsts)
+    right, bottom = np.maximum.reduceat(right, firsts), np.maximum.reduceat(np.where(over, height - 1, bottom), firsts)
+    result = np.zeros((len(runs), 4), dtype=np.int64)
+    result[filled] = np.stack([x, y, right + 1 - x, bottom + 1 - y], axis=1)
+    return result
+
+
+def _joined(runs: Sequence[Int]) -> tuple[Int, Int, Int]:
+    """The runs of all masks in a row, where each mask's begin, and which masks these are: empty ones have no place."""
+    lengths = np.array([len(one) for one in runs], dtype=np.int64)
+    filled = np.flatnonzero(lengths)
+    pairs = np.concatenate([np.zeros((0, 2), dtype=np.int64), *runs])
+    return pairs, np.cumsum(lengths)[filled] - lengths[filled], filled
 
 
 def _meet(a: Int, b: Int) -> Bool:
