@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_ray.errors import InvalidRequest
-from argus_ray.rle import Rle, Size
+from argus_ray.rle import Rle, Size, area, bbox, check
 
 Box = tuple[float, float, float, float]
 Method = Literal["sam3-video", "track-by-detection"]
@@ -131,8 +131,6 @@ class TrackedFrame:
 
 def box_of(mask: Rle) -> Box:
     """The smallest box around a mask, in fractions."""
-    from argus_ray.rle import bbox
-
     x, y, width, height = bbox(mask)
     rows, columns = mask.size
     return x / columns, y / rows, width / columns, height / rows
@@ -140,8 +138,6 @@ def box_of(mask: Rle) -> Box:
 
 def check_mask(mask: Rle, size: Size) -> None:
     """InvalidRequest unless it is a mask of a picture of this size, with a pixel in it."""
-    from argus_ray.rle import area, check
-
     check(mask, size)
     if not area(mask):
         raise InvalidRequest("the mask is empty: give one with at least one pixel, or a box or a click instead")

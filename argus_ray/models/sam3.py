@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,16 +23,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - its usual name
-from transformers import AutoTokenizer, Sam3Model, Sam3VideoModel
+from transformers import AutoTokenizer, Sam3Model
 
 from argus_ray.errors import InvalidRequest, ModelUnavailable, ModelUnsupported
-from argus_ray.models.concepts import Found, Prompt
+from argus_ray.models import sam3_track
+from argus_ray.models.concepts import Found, Pointed, Prompt, Segmented, TrackedFrame
 from argus_ray.models.loading import Fetch, load_whole, read_config, resolve, weights_id
 from argus_ray.models.pixels import Pixels
 from argus_ray.models.precision import device_named, dtype_of
-from argus_ray.models.sam3_detector import Asked, Seen, distinct, look, outline
-from argus_ray.rle import Rle, Size, encode_many
+from argus_ray.models.sam3_clicks import segment
+from argus_ray.models.sam3_detector import Asked, Detected, detect
+from argus_ray.models.sam3_masks import encoded
+from argus_ray.models.sam3_track import Frames
+from argus_ray.models.sam3_video import MOST_OBJECTS, Detect, VideoModel
+from argus_ray.rle import Size
 
 Part = Literal["concepts", "clicks", "video"]
 Tracker = Literal["none", "untrained", "pictures", "video"]
@@ -43,7 +47,6 @@ MOST_IOU = 0.5
 _EXAMPLES_ALONE = "visual"  # the phrase that the model was taught to read as "what is in the boxes"
 _LONGEST_PHRASE = 20_000  # characters; a longer one is not even cut into tokens
 _PHRASES_KEPT = 1024
-_MASKS_AT_ONCE_PIXELS = 1 << 25
 _PADDING = -10
 
 
@@ -76,9 +79,9 @@ class Sam3:
         self.score_threshold = facts.score_threshold
         self.video: Any = None
         if facts.tracker in {"pictures", "video"} and set(parts) & {"clicks", "video"}:
-            self.video = load_whole(Sam3VideoModel, folder, **options).eval().to(device)
-            # what remains would fetch a binary from the hub
-            self.video.fill_hole_area = 0
+            self.video = load_whole(VideoModel, folder, **options).eval().to(device)
+            self.video.fill_hole_area = 0  # it would be done by a binary from the hub
+            self.video.max_num_objects = MOST_OBJECTS
             self.detector: Any = self.video.detector_model
         else:
             self.detector = load_whole(Sam3Model, folder, **options).eval().to(device)
@@ -158,9 +161,8 @@ class Sam3:
                 pictures = [asked[row][0] for row in rows]
                 prompts = [asked[row][1] for row in rows]
                 one_pass = self._asked(pictures, prompts, [texts[row] for row in rows])
-                sizes = [size or picture.size for picture in pictures]
-                for row, answer in zip(rows, self._answers(one_pass, sizes, floor), strict=True):
-                    found[row] = answer
+                for row, picture, detected in zip(rows, pictures, self.detect(one_pass, floor), strict=True):
+                    found[row] = _found(detected, size or picture.size)
         return [answer for answer in found if answer is not None]
 
     def _passes(self, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -205,37 +207,75 @@ class Sam3:
                 labels[row, place] = int(place < len(prompt.boxes))
         return boxes.to(self.device, self.dtype), labels.to(self.device)
 
-    def _answers(self, asked: Asked, sizes: Sequence[Size], floor: float) -> list[Found]:
-        seen = look(self.detector, asked)
-        if not bool(seen.scores.isfinite().all()):
-            raise ModelUnsupported(
-                f"the model's numbers overflow in {self.dtype} on {self.device}: run it on a device with bfloat16, or on the CPU"
-            )
-        scores, order = seen.scores.sort(dim=1, descending=True)
-        hits = (scores > floor).sum(dim=1).cpu()
-        masks: dict[int, Tensor] = {}
-        busy = hits.nonzero().flatten().to(self.device)
-        for first in range(0, len(busy), self._most_outlined):
-            rows = busy[first : first + self._most_outlined]
-            most = int(hits[rows.cpu()].max())
-            logits = outline(self.detector, asked, seen, rows, order[rows, :most])
-            masks |= {int(row): logits[place, : hits[row]] for place, row in enumerate(rows)}
-        return [self._found(seen, row, order[row, : hits[row]], masks.get(row), size) for row, size in enumerate(sizes)]
+    def segment(self, features: Features, objects: Sequence[Pointed], *, size: Size | None = None) -> list[Segmented]:
+        """The masks of objects that are pointed at in one picture, at the picture's size or `size` (height, width).
 
-    def _found(self, seen: Seen, row: int, queries: Tensor, logits: Tensor | None, size: Size) -> Found:
-        presence = float(seen.presence[row])
-        if logits is None:
-            return Found(np.empty(0, np.float32), presence, np.empty((0, 4), np.float32), [])
-        kept = distinct(logits > 0, MOST_IOU)
-        queries = queries[kept]
-        corners = seen.boxes[row, queries].clamp(0, 1)
-        boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
-        return Found(
-            scores=seen.scores[row, queries].cpu().numpy(),
-            presence=presence,
-            boxes=boxes.cpu().numpy(),
-            masks=encoded(logits[kept], size),
-        )
+        ModelUnsupported for weights whose tracker has not learnt to; InvalidRequest for a mask of another picture.
+        """
+        if self.video is None:
+            why = "has not been trained" if self.tracker == "untrained" else "is missing or was not loaded"
+            raise ModelUnsupported(
+                f"these weights cannot follow clicks, since their tracker {why}: ask by a phrase or by boxes around examples"
+            )
+        with torch.inference_mode():
+            return segment(
+                self.video,
+                features.tokens,
+                objects,
+                picture=features.size,
+                size=size or features.size,
+                most_rows=self._most_outlined,
+            )
+
+    def track(
+        self,
+        frames: Frames,
+        *,
+        concepts: Sequence[Prompt] = (),
+        objects: Sequence[Pointed] = (),
+        size: Size | None = None,
+        threshold: float | None = None,
+    ) -> Iterator[TrackedFrame]:
+        """Through video with memory that does not depend on its length: what phrases name, or the objects pointed at in
+        the first frame. Either, not both. Frames of one size; their times may run backwards.
+
+        Each answer says by which method: where `has_video_tracker` is false it is tracking by detection.
+        """
+        if bool(concepts) == bool(objects):
+            raise InvalidRequest("give phrases to look for, or objects to follow: one of the two")
+        if any(prompt.text is None or prompt.boxes or prompt.negative for prompt in concepts):
+            raise InvalidRequest("through video a concept is a phrase: boxes around examples belong to one picture")
+        for prompt in concepts:
+            self.check(prompt)
+        if concepts:
+            floor = self.score_threshold if threshold is None else threshold
+            return sam3_track.concepts(self, frames, concepts, size=size, threshold=floor)
+        return sam3_track.objects(self, frames, objects, size=size)
+
+    def detector_of(self, prompts: Sequence[Prompt], floor: float) -> Detect:
+        """Detection of these phrases from the pyramid of one picture after the other."""
+        with torch.inference_mode():
+            texts = self._texts([_phrase(prompt) for prompt in prompts])
+        most_iou = self.video.det_nms_thresh or MOST_IOU
+
+        def detect_all(levels: tuple[Tensor, ...]) -> list[Detected]:
+            found: list[Detected] = []
+            for first in range(0, len(texts), self._most_rows):
+                some = texts[first : first + self._most_rows]
+                asked = Asked(
+                    levels=tuple(level.expand(len(some), -1, -1, -1) for level in levels),
+                    positions=self._positions,
+                    text=torch.cat([text for text, _ in some]),
+                    text_mask=torch.cat([mask for _, mask in some]),
+                )
+                found += self.detect(asked, floor, most_iou)
+            return found
+
+        return detect_all
+
+    def detect(self, asked: Asked, floor: float, most_iou: float = MOST_IOU) -> list[Detected]:
+        """The instances of each row above `floor`; rows that memory allows in one pass."""
+        return detect(self.detector, asked, floor=floor, most_iou=most_iou, most_outlined=self._most_outlined)
 
     def _texts(self, phrases: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """Each phrase's features [1, L, C] and mask [1, L]; a phrase is read once."""
@@ -277,19 +317,19 @@ class Sam3:
             )
 
 
+def _found(detected: Detected, size: Size) -> Found:
+    corners = detected.boxes
+    boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
+    return Found(
+        scores=detected.scores.cpu().numpy(),
+        presence=detected.presence,
+        boxes=boxes.cpu().numpy(),
+        masks=encoded(detected.logits, size),
+    )
+
+
 def _phrase(prompt: Prompt) -> str:
     return _EXAMPLES_ALONE if prompt.text is None else prompt.text
-
-
-def encoded(logits: Tensor, size: Size) -> list[Rle]:
-    """Mask logits [N, h, w] -> run lengths at `size` (height, width), by bilinear interpolation."""
-    step = max(1, _MASKS_AT_ONCE_PIXELS // (size[0] * size[1]))
-    masks: list[Rle] = []
-    for first in range(0, len(logits), step):
-        few = logits[None, first : first + step]
-        larger = F.interpolate(few.float(), size=size, mode="bilinear", align_corners=False)[0] > 0
-        masks += encode_many(larger.cpu().numpy())
-    return masks
 
 
 def load(uri: str, device: str = "auto", *, fetch: Fetch | None = None, parts: Sequence[Part] = get_args(Part)) -> Sam3:

@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from argus_ray.errors import ModelUnsupported
+from argus_ray.models.sam3_masks import distinct
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -35,6 +38,18 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Detected:
+    """The instances of one row, the surest first and none twice: `scores` [n], `boxes` [n, 4] as corners, mask `logits`
+    [n, 4G, 4G]; `presence` is a number.
+    """
+
+    scores: Tensor
+    boxes: Tensor
+    logits: Tensor
+    presence: float
+
+
+@dataclass(frozen=True)
 class Seen:
     """Who is there: `scores` float32 [B, Q] with presence in them, `presence` float32 [B], `boxes` float32 [B, Q, 4] as
     corners, and what the second half needs.
@@ -47,6 +62,39 @@ class Seen:
     encoded: Tensor
     prompt: Tensor
     prompt_mask: Tensor
+
+
+def detect(detector: Any, asked: Asked, *, floor: float, most_iou: float, most_outlined: int) -> list[Detected]:
+    """Both halves: what scores above `floor` in each row. Masks are made for `most_outlined` rows at a time.
+
+    Raises ModelUnsupported where the numbers overflow.
+    """
+    seen = look(detector, asked)
+    if not bool(seen.scores.isfinite().all()):
+        raise ModelUnsupported(
+            f"the model's numbers overflow in {seen.queries.dtype} on {seen.queries.device}: run it on a device with "
+            "bfloat16, or on the CPU"
+        )
+    scores, order = seen.scores.sort(dim=1, descending=True)
+    hits = (scores > floor).sum(dim=1).tolist()
+    busy = [row for row, count in enumerate(hits) if count]
+    masks: dict[int, Tensor] = {}
+    for first in range(0, len(busy), most_outlined):
+        rows = busy[first : first + most_outlined]
+        most = max(hits[row] for row in rows)
+        at = torch.tensor(rows, device=order.device)
+        logits = outline(detector, asked, seen, at, order[at, :most])
+        masks |= {row: logits[place, : hits[row]] for place, row in enumerate(rows)}
+    side = asked.levels[0].shape[-1]
+    detected = []
+    for row, presence in enumerate(seen.presence.tolist()):
+        logits = masks.get(row, seen.queries.new_empty(0, side, side))
+        kept = distinct(logits > 0, most_iou) if row in masks else []
+        queries = order[row, kept]
+        detected.append(
+            Detected(seen.scores[row, queries], seen.boxes[row, queries].clamp(0, 1), logits[kept], presence)
+        )
+    return detected
 
 
 def look(detector: Any, asked: Asked) -> Seen:
@@ -106,21 +154,6 @@ def outline(detector: Any, asked: Asked, seen: Seen, row: Tensor, query: Tensor)
         prompt_mask=seen.prompt_mask[row],
     ).pred_masks
     return masks
-
-
-def distinct(masks: Tensor, most_iou: float) -> list[int]:
-    """Non-maximum suppression of masks, bool [n, H, W], the surest first: who is kept. One that overlaps a surer one by
-    more than `most_iou`, intersection over union, is the same thing seen twice; an empty one is nothing.
-    """
-    flat = masks.flatten(1).float()
-    common = (flat @ flat.T).cpu()
-    area = common.diagonal()
-    overlaps = common / (area[:, None] + area[None] - common).clamp(min=1) > most_iou
-    kept: list[int] = []
-    for one in range(len(masks)):
-        if area[one] > 0 and not overlaps[one, kept].any():
-            kept.append(one)
-    return kept
 
 
 def _corners(reference: Tensor, offset: Tensor) -> Tensor:
