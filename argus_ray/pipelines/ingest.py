@@ -25,7 +25,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from argus_ray import leases
-from argus_ray.catalog import models, runs, segments
+from argus_ray.catalog import ingest, models, runs, segments
 from argus_ray.catalog.connect import Database, listen_url, worker_url
 from argus_ray.models.loading import resolve, weights_id
 from argus_ray.pipelines.stages.catalog_writer import CatalogWriter
@@ -133,7 +133,7 @@ def follow(rows: Iterator[Written], database: Database, metrics: IngestMetrics) 
         moved.add(UUID(row["job_id"]))
         now = time.monotonic()
         if now - told >= PROGRESS_S:
-            database.retry(lambda tx: tx.run(segments.progress(sorted(moved))))
+            database.retry(lambda tx: tx.run(ingest.progress(sorted(moved))))
             moved.clear()
             told = now
         if now - gauged >= GAUGES_S:

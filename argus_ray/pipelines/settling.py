@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from argus_ray.catalog import embeddings, frames, posters, segments
+from argus_ray.catalog import embeddings, frames, ingest, posters, segments
 from argus_ray.catalog.frames import Arriving
 from argus_ray.catalog.segments import Claim
 from argus_ray.catalog.statement import Tx
@@ -38,7 +38,7 @@ def keep(
     if last:
         tx.maybe(segments.lock_job(job_id))
     complete = tx.one(
-        segments.join_chunk(
+        ingest.join_chunk(
             claim,
             chunk=chunk,
             last=last,
@@ -79,7 +79,7 @@ def retry_or_fail(
 
 
 def _settled(tx: Tx, job_id: UUID, otherwise: Literal["done", "failed"]) -> Ended:
-    outcome = tx.maybe(segments.settle(job_id))
+    outcome = tx.maybe(ingest.settle(job_id))
     if outcome == "ready":
         return "ready"
     return "failed" if outcome == "failed" else otherwise

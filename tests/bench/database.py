@@ -21,7 +21,7 @@ import procrastinate
 import psycopg
 from numpy.typing import NDArray
 
-from argus_ray.catalog import embeddings, fold, frames, models, runs, search, segments
+from argus_ray.catalog import embeddings, fold, frames, ingest, models, runs, search, segments
 from argus_ray.catalog.bell import Bell
 from argus_ray.catalog.connect import Database
 from argus_ray.catalog.migrate import migrate
@@ -365,7 +365,7 @@ def _drain(worker: str, connection: psycopg.Connection[Any], queued: int) -> flo
                 database.close()
                 return
             with database.transaction() as tx:
-                tx.one(segments.start(claimed, node="here"))
+                tx.one(ingest.start(claimed, node="here"))
             with database.transaction() as tx:
                 tx.one(segments.finish(claimed))
 

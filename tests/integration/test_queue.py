@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from argus_ray.catalog import runs, segments
+from argus_ray.catalog import ingest, runs, segments
 from argus_ray.catalog.connect import Database
 from argus_ray.catalog.frames import Arriving
 from argus_ray.catalog.segments import Claim
@@ -96,14 +96,14 @@ class Queue:
         return claim
 
     def start(self, claim: Claim, **said):
-        return self.maybe(segments.start(claim, node="a", **said))
+        return self.maybe(ingest.start(claim, node="a", **said))
 
     def started(self, run):
         return self.start(self.claim(run))
 
     def plan(self, segment, count: int = 1) -> None:
         plans = [{"start_us": n * 30_000_000, "end_us": (n + 1) * 30_000_000} for n in range(count)]
-        self.must(segments.plan(segment.claim, facts=FACTS, plans=plans))
+        self.must(ingest.plan(segment.claim, facts=FACTS, plans=plans))
 
     def keep(self, segment, chunk: int = 0, *, last: bool = True, frames: int = 3, pts_us: list[int] | None = None):
         pts = np.array(
@@ -386,7 +386,7 @@ def test_a_zombies_commit_fails_and_writes_nothing(queue):
     ):
         with pytest.raises(FenceLost, match="taken over"):
             work()
-    assert queue.maybe(segments.start(zombie.claim, node="a")) is None
+    assert queue.maybe(ingest.start(zombie.claim, node="a")) is None
     assert queue.maybe(segments.retry(zombie.claim, max_attempts=3)) is None
     assert queue.maybe(segments.give_back(zombie.claim)) is None
     assert queue.count("frames") == 0
@@ -556,7 +556,7 @@ def test_progress_is_told_to_videos_and_jobs(queue):
     queue.plan(segment, count=2)
     queue.keep(segment, 0, last=False)
     for _ in range(2):
-        queue.maybe(segments.progress([segment.job_id]))
+        queue.maybe(ingest.progress([segment.job_id]))
     assert queue.one("select progress, frames_kept from videos") == {"progress": 0.25, "frames_kept": 3}
     assert queue.one("select progress from jobs") == {"progress": 0.25}
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from argus_ray.catalog import frames, jobs, segments, videos
+from argus_ray.catalog import frames, ingest, jobs, segments, videos
 from argus_ray.errors import ArgusError
 from argus_ray.s3 import frame_key
 from serve_apps.api.routes import jobs as job_routes
@@ -357,7 +357,7 @@ def end_as_a_pipeline(place: Library, job: dict, claim: segments.Claim) -> str:
         with place.worker.transaction() as tx:
             tx.one(segments.lock_job(job["id"]))
             tx.one(segments.fail(claim, {"type": "not-a-video", "detail": "it is none"}))
-            tx.maybe(segments.settle(job["id"]))
+            tx.maybe(ingest.settle(job["id"]))
     except ArgusError as error:
         return error.type
     return "settled"

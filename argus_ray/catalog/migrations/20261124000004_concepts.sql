@@ -250,21 +250,21 @@ create table reviews (
   project_id uuid not null,
   video_id uuid not null,
   pts_us bigint not null,
-  end_us bigint check (end_us > pts_us),   -- of a segment, which ends before it; null: a frame
-  assignee text,                           -- user:… or key:…; null: nobody
+  end_us bigint not null check (end_us > pts_us),  -- before which it ends; of a frame pts_us + 1
+  assignee text,                                   -- user:… or key:…; null: nobody
   assigned_by text,
-  until timestamptz,                       -- null: an assignment that does not lapse
+  until timestamptz,                               -- null: an assignment that does not lapse
   state text not null default 'open' check (state in ('open', 'accepted', 'rejected')),
   reason text check (length(reason) <= 1000),
   looked jsonb not null default '{}' check (pg_column_size(looked) < 65536),  -- by label, when a person last finished here
   version integer not null default 1,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
-  primary key (project_id, video_id, pts_us),
+  primary key (project_id, video_id, pts_us, end_us),
   foreign key (project_id, video_id) references videos (project_id, id) on delete cascade
 );
 create index reviews_held on reviews (project_id, assignee) where state = 'open' and assignee is not null;
-create index reviews_by_change on reviews (project_id, updated_at desc, video_id, pts_us);
+create index reviews_by_change on reviews (project_id, updated_at desc, video_id, pts_us, end_us);
 
 -- Datasets -----------------------------------------------------------------------------------------
 
@@ -303,6 +303,7 @@ create table dataset_versions (
   primary key (project_id, id),
   unique (id),
   unique (project_id, dataset_id, number),
+  unique (job_id),  -- a job makes one, however often it is run
   foreign key (project_id, dataset_id) references datasets (project_id, id),
   foreign key (project_id, parent_id) references dataset_versions (project_id, id)
 );
@@ -336,12 +337,14 @@ alter table jobs add constraint jobs_kind_check
 alter table jobs add constraint jobs_ingest_has_video check (kind <> 'ingest' or video_id is not null);
 alter table jobs add column spec jsonb not null default '{}' check (pg_column_size(spec) < 8388608);
 alter table jobs add column estimate jsonb;
+alter table jobs add column resumed_at_progress real not null default 0;  -- what was done before it was last queued
 
 alter table segments alter column video_id drop not null;
 alter table segments add column kind text not null default 'ingest';
 alter table segments add constraint segments_ingest_has_video check (kind <> 'ingest' or video_id is not null);
 alter table segments add column frames_total integer;                              -- frames it is about
 alter table segments add column compute_s double precision not null default 0;     -- seconds of the device, committed
+alter table segments add column found integer not null default 0;                  -- objects, committed
 
 drop index segments_queued, segments_queued_of_project, segments_queued_turns;
 create index segments_queued on segments (kind, priority desc, turn, job_id, number) where state = 'queued';
@@ -387,10 +390,49 @@ returns table (video_id uuid, pts_us bigint) language sql stable set search_path
     and ((t.f ->> 'uploaded_before') is null or v.uploaded_at < (t.f ->> 'uploaded_before')::timestamptz)
 $$;
 
+-- The segments of tracking through the whole of each video that the target names: block b has the times 56 b to
+-- 56 b + 63, of the kept frames, or of a grid of spec.fps times a second (then `pts_us` is null, and the video is read
+-- for the pictures shown at them).
+create function track_blocks(of_project uuid, spec jsonb)
+returns table (video_id uuid, block bigint, start_us bigint, end_us bigint, pts_us jsonb, frames bigint)
+language sql stable set search_path = '' as $$
+  with named as materialized (
+    select distinct t.video_id from argus.target_frames(of_project, spec -> 'target') t
+  ), kept as (
+    select f.video_id, f.pts_us, row_number() over (partition by f.video_id order by f.pts_us) - 1 as place,
+      count(*) over (partition by f.video_id) as times
+    from named n join argus.frames f on f.project_id = of_project and f.video_id = n.video_id
+    where (spec ->> 'fps') is null
+  ), long as (
+    select n.video_id, (spec ->> 'fps')::float8 as fps, greatest(ceil(v.duration_us * (spec ->> 'fps')::float8 / 1e6), 1) as times
+    from named n join argus.videos v on v.project_id = of_project and v.id = n.video_id
+    where (spec ->> 'fps') is not null and v.duration_us is not null
+  )
+  select k.video_id, b.block, min(k.pts_us), max(k.pts_us), jsonb_agg(k.pts_us order by k.pts_us), count(*)
+  from kept k cross join lateral generate_series(
+    greatest((k.place - 8) / 56, 0), least(k.place / 56, greatest((k.times - 8 + 55) / 56, 1) - 1)) as b (block)
+  group by k.video_id, b.block
+  union all
+  select l.video_id, b.block, round(b.block * 56 * 1e6 / l.fps)::bigint,
+    round((least(b.block * 56 + 64, l.times) - 1) * 1e6 / l.fps)::bigint, null, least(64, l.times - b.block * 56)::bigint
+  from long l cross join lateral generate_series(0, greatest(ceil((l.times - 8) / 56), 1)::bigint - 1) as b (block)
+$$;
+
 -- What a job is cut into, when it is queued. An ingest starts as one segment that covers the whole video, not yet
--- planned; autolabel takes 48 frames of one video at a time; the rest is one piece.
+-- planned. Autolabel takes 48 frames of one video at a time. Tracking takes 64 times of one video, of which 8 are also
+-- the next segment's, so that what both have seen can be joined. The rest is one piece.
+-- Queued again, what is done stays done; an ingest begins anew.
 create or replace function first_segment() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
+  if tg_op = 'UPDATE' and new.kind <> 'ingest' then
+    update argus.segments s set state = 'queued', run_id = null, attempts = 0, preemptions = 0, started_at = null,
+      started_on = null, reason = null, not_before = now(), turn = new.turn + s.number
+    where s.job_id = new.id and s.state in ('failed', 'cancelled');
+    if found then
+      perform pg_notify('argus_jobs', new.kind);
+      return null;
+    end if;
+  end if;
   delete from argus.segments s where s.job_id = new.id;
   if new.kind = 'autolabel' then
     insert into argus.segments (project_id, job_id, kind, video_id, number, plan, priority, turn, frames_total)
@@ -404,12 +446,18 @@ begin
             from argus.target_frames(new.project_id, new.spec -> 'target') t) f
       group by f.video_id, f.block
     ) b;
-    if not found then
-      raise data_exception using message = 'no frame of a ready video is what this job asks for: nothing was queued';
-    end if;
+  elsif new.kind = 'track' and new.spec ->> 'kind' = 'track' then
+    insert into argus.segments (project_id, job_id, kind, video_id, number, plan, priority, turn, frames_total)
+    select new.project_id, new.id, new.kind, b.video_id, row_number() over (order by b.video_id, b.block) - 1,
+      jsonb_strip_nulls(jsonb_build_object('start_us', b.start_us, 'end_us', b.end_us, 'pts_us', b.pts_us)), new.priority,
+      new.turn + row_number() over (order by b.video_id, b.block) - 1, b.frames
+    from argus.track_blocks(new.project_id, new.spec) b;
   else
     insert into argus.segments (project_id, job_id, kind, video_id, number, priority, turn)
     values (new.project_id, new.id, new.kind, new.video_id, 0, new.priority, new.turn);
+  end if;
+  if not exists (select from argus.segments s where s.job_id = new.id) then
+    raise data_exception using message = 'no frame of a ready video is what this job asks for: nothing was queued';
   end if;
   perform pg_notify('argus_jobs', new.kind);
   return null;
@@ -761,7 +809,7 @@ create policy "Annotators review what nobody else holds" on reviews for update t
   with check (project_id in (select my_projects('annotator'))
               and (assignee is null or assignee = (select caller()) or project_id in (select my_projects('editor'))));
 grant insert (project_id, video_id, pts_us, end_us, assignee, assigned_by, until, state, reason, looked),
-      update (assignee, assigned_by, until, end_us, state, reason, looked) on reviews to authenticated;
+      update (assignee, assigned_by, until, state, reason, looked) on reviews to authenticated;
 
 create policy "Editors make datasets" on datasets for insert to authenticated
   with check (project_id in (select my_projects('editor')));
@@ -773,6 +821,7 @@ drop policy "Editors ask for work" on jobs;
 create policy "Editors ask for work" on jobs for insert to authenticated
   with check (project_id in (select my_projects('editor')) and state = 'queued');
 grant insert (spec, estimate) on jobs to authenticated;
+grant update (resumed_at_progress) on jobs to argus_worker;
 
 grant insert, update, delete on gpu_usage, tracks, annotations, track_links, answers, dataset_splits to argus_worker;
 grant insert on dataset_versions, labels to argus_worker;
@@ -780,9 +829,9 @@ grant update (threshold, learnt) on labels to argus_worker;
 grant insert, update on verdicts to argus_worker;
 
 grant execute on function register_weights to argus_registrar;
-grant execute on function target_frames to authenticated, argus_worker, argus_definer;
+grant execute on function target_frames, track_blocks to authenticated, argus_worker, argus_definer;
 grant execute on function sign_author, sign_review, keep_frozen, budget_by_owner to authenticated, argus_worker, argus_definer;
-revoke all on function register_weights, target_frames, number_label, number_track, sign_author, sign_review, keep_history,
+revoke all on function register_weights, target_frames, track_blocks, number_label, number_track, sign_author, sign_review, keep_history,
   keep_frozen, count_keyframes, give_words, budget_by_owner, tell_changes, forget_annotations from public;
 
 alter function register_weights owner to argus_definer;

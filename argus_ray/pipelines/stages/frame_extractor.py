@@ -31,9 +31,10 @@ import numpy as np
 import ray
 
 from argus_ray import s3 as objects
-from argus_ray.catalog import segments
+from argus_ray.catalog import ingest, segments
 from argus_ray.catalog.connect import Database, worker_url
-from argus_ray.catalog.segments import Claim, Started
+from argus_ray.catalog.ingest import Started
+from argus_ray.catalog.segments import Claim
 from argus_ray.errors import (
     ArgusError,
     ChecksumMismatch,
@@ -123,7 +124,7 @@ class FrameExtractor:
         before = self.database.retry(lambda tx: tx.maybe(segments.started_before(claim)))
         preempted = before is not None and before not in _alive_nodes()
         node = _this_node()
-        return self.database.retry(lambda tx: tx.maybe(segments.start(claim, node=node, preempted=preempted)))
+        return self.database.retry(lambda tx: tx.maybe(ingest.start(claim, node=node, preempted=preempted)))
 
     def _again(self, segment: Started, error: ArgusError) -> None:
         """Queue the segment again, or fail it where its attempts are used up."""
@@ -210,7 +211,7 @@ class FrameExtractor:
         facts = {name: probe.get(name) for name in (*known, "variable_frame_rate")} | {"probe": probe}
         facts["warnings"] = [warning.model_dump(mode="json", exclude_none=True) for warning in survey.probe.warnings]
         plans = [plan.model_dump(mode="json") for plan in survey.segments]
-        self.database.retry(lambda tx: tx.one(segments.plan(segment.claim, facts=facts, plans=plans)))
+        self.database.retry(lambda tx: tx.one(ingest.plan(segment.claim, facts=facts, plans=plans)))
 
     def _still_held(self, segment: Started) -> None:
         """Raises FenceLost where the segment was cancelled or given to another run meanwhile."""

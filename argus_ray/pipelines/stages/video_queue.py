@@ -26,6 +26,7 @@ from argus_ray.catalog.connect import Database
 from argus_ray.catalog.segments import Claim
 from argus_ray.errors import Conflict
 from argus_ray.pipelines.stages.rows import ClaimedSegment
+from argus_ray.schemas.job import JobKind
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ class Reading:
     run_id: UUID
     ahead: int
     linger_s: float
+    kind: str = JobKind.INGEST
 
 
 class VideoQueue(Datasource):  # type: ignore[misc]  # ray is not typed
@@ -76,7 +78,10 @@ def _tables(reading: Reading) -> Iterator[pa.Table]:
 
 
 def claimed(reading: Reading) -> Iterator[Claim]:
-    """What the run has claimed, then what it claims, until it may not or the queue has stayed empty for `linger_s`."""
+    """What the run has claimed, then what it claims, until it may not or the queue has stayed empty for `linger_s`.
+
+    An idle run leaves the machine at once where work of another kind waits for a place on it.
+    """
     with (
         closing(Database(reading.database_url)) as database,
         Bell(reading.listen_url, "argus_segments", "argus_jobs") as bell,
@@ -97,17 +102,19 @@ def _next(database: Database, bell: Bell, reading: Reading, no: int) -> Claim | 
         claim = _claim(database, reading, no)
         if claim is not None:
             return claim
-        pulse = database.retry(lambda tx: tx.one(segments.pulse(reading.run_id)))
+        pulse = database.retry(lambda tx: tx.one(segments.pulse(reading.run_id, kinds=[reading.kind])))
         if pulse.busy:
             seen = time.monotonic()
-        if not pulse.accepting or time.monotonic() - seen > reading.linger_s:
+        lingers_s = 0 if pulse.others_wait else reading.linger_s
+        if not pulse.accepting or time.monotonic() - seen > lingers_s:
             return None
         bell.wait(POLL_S)
 
 
 def _claim(database: Database, reading: Reading, no: int) -> Claim | None:
     try:
-        return database.retry(lambda tx: tx.maybe(segments.claim(reading.run_id, ahead=reading.ahead, no=no)))
+        statement = segments.claim(reading.run_id, ahead=reading.ahead, no=no, kind=reading.kind)
+        return database.retry(lambda tx: tx.maybe(statement))
     except Conflict:
         # this place is taken: by this very reader before a lost connection, or by one that Ray took for dead
         return database.retry(lambda tx: tx.maybe(segments.said(reading.run_id, since=no)))

@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from argus_ray.catalog.segments import Started
+from argus_ray.catalog.ingest import Started
 from argus_ray.errors import NotAVideo
 from argus_ray.pipelines.stages.frame_extractor import _Chunks
 from argus_ray.schemas.video import VideoWarning
