@@ -28,8 +28,8 @@ Float = npt.NDArray[np.float64]
 Size = tuple[int, int]  # height, width
 
 MAX_SIDE = 65_535
-_AT_ONCE_PIXELS = 1 << 25  # of many masks, so many are looked at together
-_DENSE = 1 / 16  # with changes in so many of all words, transposing costs less than sorting
+_AT_ONCE_PIXELS = 1 << 22  # of many masks, so many are looked at together: what stays in a cache
+_DENSE = 1 / 8  # with changes in so many of all words, transposing costs less than sorting
 _NARROW = 256  # columns: numpy's own scan, one pixel at a time, is quicker than a call for each row
 _SLACK = 16  # runs of nothing, which some tools write, are let pass up to here
 _GROUPS = 7  # 35 bits hold every run of a picture within MAX_SIDE
@@ -62,7 +62,8 @@ def encode_many(masks: npt.NDArray[Any]) -> list[Rle]:
         _pack(*_runs_of(np.ascontiguousarray(masks[first : first + step], dtype=np.bool_)))
         for first in range(0, count, step)
     ]
-    return [Rle((height, width), text) for texts in packed for text in texts]
+    size = (height, width)
+    return [Rle(size, text) for texts in packed for text in texts]
 
 
 def decode(rle: Rle) -> Bool:
@@ -267,10 +268,12 @@ def _runs_of(masks: Bool) -> tuple[Int, Int]:
         found = np.flatnonzero(np.ascontiguousarray(grid.transpose(0, 2, 1)).view(np.bool_))
     else:
         words = np.flatnonzero(busy)
-        word, byte = np.nonzero(changes.reshape(-1, 8)[words])
-        rows, columns = np.divmod(words[word] * 8 + byte, width)
-        mask_no, rows = np.divmod(rows, height)
-        found = mask_no * pixels + columns * height + rows
+        within = np.flatnonzero(changes.reshape(-1, 8)[words].view(np.bool_))
+        at = words[within >> 3] * 8 + (within & 7)
+        line = at // width
+        mask_no = line // height
+        row, column = line - mask_no * height, at - line * width
+        found = mask_no * pixels + column * height + row
     ends = np.arange(1, count + 1) * pixels
     edges = np.sort(np.concatenate([found, ends]), kind="stable")  # which makes use of the order that there is
     # a mask that begins with a one has an edge where the one before it ends: either may go first

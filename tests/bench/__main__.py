@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench import database, first_result, frames, ingest, live, report, retrieval
+from tests.bench import database, first_result, frames, ingest, live, masks, report, retrieval
 from tests.bench.measure import Failure, Line
 from tests.bench.sizes import FULL, QUICK, Sizes
 
@@ -30,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "12": first_result.lines,
     "recall": retrieval.lines,
     "live": live.lines,
+    "rle": masks.lines,
 }
 
 

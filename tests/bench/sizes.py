@@ -29,6 +29,8 @@ class Sizes:
     live: int = 12
     gallery: int = 320
     captions: int = 120
+    # masks as run lengths
+    masks: int = 100
 
 
 FULL = Sizes()
@@ -49,4 +51,5 @@ QUICK = Sizes(
     live=2,
     gallery=8,
     captions=8,
+    masks=5,
 )
