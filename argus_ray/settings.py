@@ -13,7 +13,8 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEMO_SIGLIP2 = "demo:siglip2"
-"""Stands for the folder of small weights inside the package, whatever machine the package is installed on."""
+DEMO_SAM3 = "demo:sam3"
+"""These stand for the folders of small weights inside the package, whatever machine the package is installed on."""
 
 
 class Settings(BaseSettings):
@@ -87,6 +88,10 @@ class Settings(BaseSettings):
         "google/siglip2-base-patch16-224",
         description="SigLIP 2 weights: hub id, folder, `s3://…`, or `demo:siglip2` for the small ones that ship with Argus.",
     )
+    sam3_model: str = Field(
+        "facebook/sam3",
+        description="SAM 3 weights: hub id, folder, `s3://…`, or `demo:sam3` for the small ones that ship with Argus.",
+    )
     device: str = Field("auto", description="Device of the models: `auto`, `cpu`, `cuda`.")
 
     # Uploads
@@ -120,6 +125,7 @@ class Settings(BaseSettings):
     segment_decode_frames: int = Field(3000, ge=1, description="Frames to decode in one segment, about 30 s of work.")
     extractors: int = Field(2, ge=1, description="Extractor actors of one run.")
     embedders: int = Field(1, ge=1, description="Embedder actors of one run.")
+    finders: int = Field(1, ge=1, description="SAM 3 actors of one run of autolabel or track.")
     linger_s: float = Field(120, ge=0, description="Seconds that a run waits at an empty queue before it ends.")
     max_life_s: float = Field(3600, gt=0, description="Seconds after which a run takes nothing new.")
     lease_s: float = Field(30, gt=0, description="Seconds that a run's lease lasts without renewal.")

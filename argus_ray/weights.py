@@ -8,6 +8,8 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +19,9 @@ from transformers import SiglipConfig
 from argus_ray.catalog import models
 from argus_ray.catalog.statement import Tx
 from argus_ray.errors import ModelUnavailable
-from argus_ray.models.loading import Fetch, read_scalar, resolve, weights_id
+from argus_ray.models.loading import Fetch, read_config, read_scalar, resolve, weights_id
 from argus_ray.s3 import S3, locate
-from argus_ray.schemas.model import EmbeddingModel
+from argus_ray.schemas.model import EmbeddingModel, Model
 from argus_ray.settings import Settings
 
 
@@ -81,9 +83,32 @@ def register(settings: Settings, uri: str) -> EmbeddingModel:
         logit_scale=math.exp(read_scalar(folder, "logit_scale")),
         logit_bias=read_scalar(folder, "logit_bias"),
     )
+    with _as_registrar(settings) as tx:
+        tx.one(statement)
+        return tx.one(models.by_weights("siglip2", wanted))
+
+
+def register_sam3(settings: Settings, uri: str, *, licence: str | None = None) -> Model:
+    """Make SAM 3 weights known to the catalogue; the same again changes nothing. Raises ModelUnavailable."""
+    folder = resolve(uri, fetch=fetcher(settings))
+    config, wanted = read_config(folder), weights_id(folder)
+    detector = config.get("detector_config", config)
+    statement = models.register_weights(
+        family="sam3",
+        uri=uri,
+        weights_id=wanted,
+        image_size=detector["vision_config"]["backbone_config"]["image_size"],
+        licence=licence,
+    )
+    with _as_registrar(settings) as tx:
+        tx.one(statement)
+        return tx.one(models.known("sam3", wanted))
+
+
+@contextmanager
+def _as_registrar(settings: Settings) -> Iterator[Tx]:
+    """A transaction of the role that alone may register models."""
     with psycopg.connect(settings.secret("database_url") or "", prepare_threshold=None) as connection:
         connection.execute("set local role argus_registrar")
         connection.execute("set local search_path = argus, extensions")
-        tx = Tx(connection)
-        tx.one(statement)
-        return tx.one(models.by_weights("siglip2", wanted))
+        yield Tx(connection)
