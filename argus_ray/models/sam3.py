@@ -36,7 +36,7 @@ from argus_ray.models.sam3_detector import Asked, Detected, detect
 from argus_ray.models.sam3_masks import encoded
 from argus_ray.models.sam3_track import Frames
 from argus_ray.models.sam3_video import MOST_OBJECTS, Detect, VideoModel
-from argus_ray.rle import Size
+from argus_ray.rle import Size, area
 
 Part = Literal["concepts", "clicks", "video"]
 Tracker = Literal["none", "untrained", "pictures", "video"]
@@ -318,13 +318,15 @@ class Sam3:
 
 
 def _found(detected: Detected, size: Size) -> Found:
-    corners = detected.boxes
+    masks = encoded(detected.logits, size)
+    whole = [place for place, mask in enumerate(masks) if area(mask)]  # a speck may fall between the pixels of `size`
+    corners = detected.boxes[whole]
     boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], dim=1)
     return Found(
-        scores=detected.scores.cpu().numpy(),
+        scores=detected.scores[whole].cpu().numpy(),
         presence=detected.presence,
         boxes=boxes.cpu().numpy(),
-        masks=encoded(detected.logits, size),
+        masks=[masks[place] for place in whole],
     )
 
 
