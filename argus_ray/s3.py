@@ -12,12 +12,14 @@ Unavailable where S3 does not answer, after a few retries.
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
@@ -90,6 +92,19 @@ def original_key(project_id: UUID, video_id: UUID) -> str:
 def frame_key(project_id: UUID, video_id: UUID, pts_us: int) -> str:
     """Twenty digits, so that a listing is in order of time; frames before zero begin with a minus and come first."""
     return f"{video_prefix(project_id, video_id)}frames/{pts_us:020d}.jpg"
+
+
+def dataset_prefix(project_id: UUID, dataset_id: UUID, content_hash: str) -> str:
+    """A dataset version's manifest lies below this: its contents name it, so that nothing else can take its place."""
+    return f"projects/{project_id}/datasets/{dataset_id}/{content_hash}/"
+
+
+def export_key(project_id: UUID, job_id: UUID) -> str:
+    return f"projects/{project_id}/exports/{job_id}.zip"
+
+
+def import_key(project_id: UUID, import_id: UUID) -> str:
+    return f"projects/{project_id}/imports/{import_id}"
 
 
 def locate(uri: str) -> Location:
@@ -331,6 +346,13 @@ class S3:
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=at.bucket, Prefix=at.key)
             return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
+    def etags_under(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Key and ETag of our own objects below there, a thousand a request."""
+        with _translated(f"objects below {prefix}"):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for found in page.get("Contents", []):
+                    yield found["Key"], found["ETag"].strip('"')
+
     # -- writing and deleting ----------------------------------------------------------------------
 
     def put_frames(self, frames: Sequence[tuple[str, bytes]]) -> None:
@@ -344,6 +366,15 @@ class S3:
 
         for _ in self._writers.map(put, frames):
             pass
+
+    def put_file(self, key: str, file: Path) -> None:
+        """Write a file of any size under its key, in parts where it is large."""
+        with _translated(key):
+            obstore.put(self._store(self.bucket), key, file)
+
+    def writer(self, key: str, *, content_type: str) -> ObjectWriter:
+        """What takes bytes and makes one object of them when it is completed: in parts, so that memory stays as it is."""
+        return ObjectWriter(self._store(self.bucket), key, content_type)
 
     def delete_many(self, keys: Sequence[str]) -> None:
         """Delete these objects; one that is not there is no error."""
@@ -400,6 +431,34 @@ class S3:
                 **more,
             )
         return self._stores[bucket]
+
+
+class ObjectWriter(io.RawIOBase):
+    """An object while it is written. Nothing is there until `complete`; what is dropped before leaves parts to the sweeper."""
+
+    def __init__(self, store: Any, key: str, content_type: str) -> None:
+        super().__init__()
+        self._key, self.size_bytes = key, 0
+        with _translated(key):
+            self._out = obstore.open_writer(
+                store, key, attributes={"Content-Type": content_type}, buffer_size=MIN_PART_BYTES, max_concurrency=2
+            )
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        size = len(data)
+        with _translated(self._key):
+            self._out.write(bytes(data))
+        self.size_bytes += size
+        return size
+
+    def complete(self) -> None:
+        """Make the object of what was written."""
+        with _translated(self._key):
+            self._out.close()
+        self.close()
 
 
 def _disposition(filename: str) -> str:

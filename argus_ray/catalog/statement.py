@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Generic, LiteralString, TypeVar
+from uuid import uuid4
 
 import psycopg
 from psycopg import errors as pg
@@ -118,6 +119,17 @@ class Tx:
         with translated(), self.connection.cursor(row_factory=dict_row) as cursor:
             cursor.execute(statement.sql, statement.params)
             return [statement.build(record) for record in cursor.fetchall()]
+
+    def stream(self, statement: Statement[R], *, rows: int = 2000) -> Iterator[R]:
+        """The rows as they are needed, so many at a time, by a cursor of the server that ends with the transaction."""
+        with (
+            translated(),
+            self.connection.cursor(name=f"stream_{uuid4().hex}", row_factory=dict_row) as cursor,
+        ):
+            cursor.itersize = rows
+            cursor.execute(statement.sql, statement.params)
+            for record in cursor:
+                yield statement.build(record)
 
     def run(self, statement: Statement[Any]) -> int:
         """The number of rows it touched."""

@@ -376,7 +376,8 @@ def _read_shape(one: Mapping[str, Any], picture: Picture, place: Place) -> dict[
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(isinstance(value, int | float) for value in bbox):
         place.say("no-shape", "the annotation has neither a segmentation nor a bbox of four numbers: it was left out")
         return None
-    box = pixels.box_in(*bbox, picture.width, picture.height, place)
+    x, y, w, h = bbox
+    box = pixels.box_in(x, y, w, h, picture.width, picture.height, place)
     return None if box is None else {"kind": Kind.BOX, "box": box}
 
 

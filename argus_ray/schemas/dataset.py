@@ -30,11 +30,14 @@ class DatasetQuery(Request):
 
 
 class Splits(Request):
-    """Shares of train, val and test; they add up to 1."""
+    """Shares of train, val and test; they add up to 1. Videos of which two frames are `alike` (the cosine of their vectors)
+    stay together; 1 keeps only videos of the same bytes together.
+    """
 
     train: Annotated[float, Field(ge=0, le=1)] = 0.8
     val: Annotated[float, Field(ge=0, le=1)] = 0.1
     test: Annotated[float, Field(ge=0, le=1)] = 0.1
+    alike: Annotated[float, Field(ge=0, le=1)] = 0.95
 
     @model_validator(mode="after")
     def _whole(self) -> Splits:

@@ -69,7 +69,7 @@ create table labels (
   threshold real check (threshold between 0 and 1),
   learnt jsonb,
   archived_at timestamptz,
-  merged_into uuid check (merged_into <> id and archived_at is not null),
+  merged_into uuid check (merged_into is null or merged_into <> id and archived_at is not null),
   version integer not null default 1,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
@@ -602,6 +602,8 @@ begin
       new.reviewed_by := argus.caller();
     end if;
     new.reviewed_at := now();
+  elsif current_user = 'argus_worker' then
+    new.version := old.version + 1;  -- as by a person: what was before is kept, and who has seen that is told
   end if;
   return new;
 end
