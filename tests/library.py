@@ -82,7 +82,10 @@ class Library:
         """End a job as a pipeline would, with these frames."""
         self.sql("update jobs set state = 'succeeded', finished_at = now(), progress = 1 where id = %s", job["id"])
         self.sql("update segments set state = 'done' where job_id = %s", job["id"])
-        self.sql("update videos set state = 'ready', ready_at = now() where id = %s", job["video_id"])
+        self.sql(
+            "update videos set state = 'ready', ready_at = now(), width = 640, height = 360, start_us = 0,"
+            " duration_us = 10000000 where id = %s", job["video_id"],
+        )  # fmt: skip
         for pts_us in frames_us:
             self.sql(
                 "insert into frames (project_id, video_id, pts_us, id, job_id, segment_number, width, height, size_bytes, why)"

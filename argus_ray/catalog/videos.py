@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any, LiteralString
 from uuid import UUID
 
+from pydantic import Field
+
 from argus_ray.catalog.statement import Statement
 from argus_ray.errors import NotFound
 from argus_ray.schemas.video import SamplingPolicy, Video, VideoCreate, VideoUpdate
@@ -30,7 +32,7 @@ _NO_VIDEO = NotFound("there is no such video, or it is not yours")
 class VideoRow(Video):
     """A video with what its answer is made from: whether there is a poster to sign a URL for."""
 
-    poster: bool
+    poster: bool = Field(exclude=True)
 
 
 def insert(project_id: UUID, new: VideoCreate) -> Statement[VideoRow]:

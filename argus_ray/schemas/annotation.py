@@ -116,6 +116,12 @@ class AnnotationsCreate(Request):
     annotations: Annotated[list[AnnotationCreate], Field(min_length=1, max_length=1000)]
 
 
+class AnnotationsCreated(Schema):
+    """In the order in which they were sent."""
+
+    items: list[Annotation]
+
+
 class AnnotationUpdate(Request):
     """What can be edited; absent fields stay. A new shape replaces the old one, and makes it a person's."""
 
@@ -187,10 +193,14 @@ class AnnotationFilter(Request):
 
 
 class Accept(Request):
+    """Which: of what is proposed, unless the filter's `state` says otherwise."""
+
     filter: AnnotationFilter
 
 
 class Reject(Request):
+    """Which, and why: of what is proposed, unless the filter's `state` says otherwise."""
+
     filter: AnnotationFilter
     reason: Annotated[Text, Field(min_length=1, max_length=1000)]
 
@@ -339,3 +349,4 @@ class Restore(Request):
 
 
 TrackCreate.model_rebuild()
+AnnotationsCreated.model_rebuild()

@@ -76,7 +76,7 @@ class Reason(Schema):
 
 
 class Problem(Schema):
-    """RFC 9457. `errors` names the fields at fault, each with a JSON pointer."""
+    """RFC 9457. `errors` names the fields at fault, each with a JSON pointer; `current` is what stands there now, of a 412."""
 
     type: str
     title: str
@@ -85,3 +85,4 @@ class Problem(Schema):
     instance: str | None = None
     request_id: str | None = None
     errors: list[dict[str, Any]] | None = None
+    current: dict[str, Any] | None = None

@@ -11,6 +11,12 @@ from argus_ray.schemas.common import Name, Request, Schema, Text, Timestamp
 
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$", description="#rrggbb, lower case.", examples=["#0072b2"])]
 
+PALETTE = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
+    "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499",
+)  # fmt: skip
+"""Colours that those who do not tell red from green tell apart: Okabe and Ito's, then Paul Tol's muted ones."""
+
 
 def _trimmed(phrase: str) -> str:
     if not phrase.strip():
@@ -25,6 +31,7 @@ Phrase = Annotated[
 ]
 """SAM 3 reads English, at most about thirty tokens; the model says so where a phrase is too long for it."""
 
+Title = Annotated[Name, AfterValidator(_trimmed), Field(examples=["red car"])]
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="BCP 47, such as `de`.")]
 
 
@@ -69,9 +76,13 @@ Phrases = Annotated[list[Phrase], Field(min_length=1, max_length=8)]
 
 
 class LabelCreate(Request):
-    """`name` is unique in the project. Without `prompts` the name is what the model is asked for."""
+    """`name` is unique in the project, in any case, and may be in any language, as may `names` by language.
 
-    name: Annotated[Name, Field(examples=["red car"])]
+    `prompts` are what the model is asked for, each of them; without them it is the name. SAM 3 reads English only: a label
+    of another name needs prompts in English. Without a `colour` it gets one that colour-blind people tell from the others.
+    """
+
+    name: Title
     names: Names = {}
     colour: Colour | None = None
     prompts: Phrases | None = None
@@ -79,9 +90,11 @@ class LabelCreate(Request):
 
 
 class LabelUpdate(Request):
-    """What can be edited; absent fields stay. `threshold` is the score from which a proposal counts, null: the model's."""
+    """What can be edited; absent fields stay, lists are replaced whole. `prompts` are in English, which is what SAM 3 reads.
+    `threshold` is the score from which a proposal counts, null: the model's.
+    """
 
-    name: Name | None = None
+    name: Title | None = None
     names: Names | None = None
     colour: Colour | None = None
     prompts: Phrases | None = None
@@ -90,6 +103,8 @@ class LabelUpdate(Request):
 
 
 class LabelMerge(Request):
+    """The label that takes all that the other one has."""
+
     into: UUID
 
 

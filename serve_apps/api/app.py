@@ -26,6 +26,7 @@ from argus_ray.telemetry import log_to_stderr
 from argus_ray.thumbnails import Thumbnails
 from serve_apps.api import problems
 from serve_apps.api.guard import Guard, RequestIds
+from serve_apps.api.routes import annotations as annotation_routes
 from serve_apps.api.routes import (
     api_keys,
     audit,
@@ -33,6 +34,7 @@ from serve_apps.api.routes import (
     frames,
     health,
     jobs,
+    labels,
     me,
     members,
     projects,
@@ -103,6 +105,8 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
         videos,
         uploads,
         frames,
+        labels,
+        annotation_routes,
         jobs,
         search,
     ):

@@ -26,7 +26,7 @@ from argus_ray.catalog.connect import as_caller
 from argus_ray.catalog.statement import AsyncTx, Statement
 from argus_ray.cursors import cursor_of, place_of
 from argus_ray.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated
-from argus_ray.schemas.common import Page
+from argus_ray.schemas.common import Page, Schema
 from argus_ray.schemas.project import Role
 from argus_ray.search import Embedder
 from argus_ray.settings import Settings as ArgusSettings
@@ -135,21 +135,28 @@ V = TypeVar("V", bound=Versioned)
 _ETAG = re.compile(r'"(\d{1,18})"')
 
 
-async def if_match(
-    if_match: Annotated[
-        str | None, Header(max_length=1000, description='The `ETag` that you read, as `"3"`; `*` for any.')
-    ] = None,
-) -> list[int] | None:
+IfMatchHeader = Annotated[
+    str | None, Header(max_length=1000, description='The `ETag` that you read, as `"3"`; `*` for any.')
+]
+
+
+async def if_match(if_match: IfMatchHeader = None) -> list[int] | None:
     """The versions that the caller has seen, None for any. Raises PreconditionRequired without the header."""
     if if_match is None:
         raise PreconditionRequired('send the ETag that you read: If-Match: "3"')
-    if if_match.strip() == "*":
+    return await may_match(if_match)
+
+
+async def may_match(if_match: IfMatchHeader = None) -> list[int] | None:
+    """The same, where the header may be left out: then it is any."""
+    if if_match is None or if_match.strip() == "*":
         return None
     tags = (_ETAG.fullmatch(tag.strip()) for tag in if_match.split(","))
     return [int(tag[1]) for tag in tags if tag]
 
 
 IfMatch = Annotated[list[int] | None, Depends(if_match)]
+MayMatch = Annotated[list[int] | None, Depends(may_match)]
 
 
 def tagged(row: V, response: Response) -> V:
@@ -161,16 +168,18 @@ def tagged(row: V, response: Response) -> V:
 async def edit(tx: AsyncTx, change: Statement[R], current: Statement[V], versions: list[int] | None) -> R:
     """Run a change of what has versions; where it finds no row, say why.
 
-    Raises NotFound by `current` when the caller cannot see it, PreconditionFailed when it is of another version by now,
-    and Forbidden when it is neither: then it is the caller's role.
+    Raises NotFound by `current` when the caller cannot see it, PreconditionFailed with the row as it is when that is of
+    another version by now, and Forbidden when it is neither: then it is the caller's role.
     """
     changed = await tx.maybe(change)
     if changed is not None:
         return changed
-    seen = (await tx.one(current)).version
-    if versions is not None and seen not in versions:
+    seen = await tx.one(current)
+    if versions is not None and seen.version not in versions:
         raise PreconditionFailed(
-            f"it is at version {seen} by now: read it again, and send its ETag", current_version=seen
+            f"it is at version {seen.version} by now: change what you have now, and send its ETag",
+            current_version=seen.version,
+            current=seen.model_dump(mode="json") if isinstance(seen, Schema) else None,
         )
     raise Forbidden("your role in this project does not allow that: ask an owner")
 
@@ -195,7 +204,7 @@ class Paging(Generic[P]):
         return Page(items=items, next_cursor=cursor_of(place(items[-1])) if len(rows) > self.limit else None)
 
 
-def paging(kind: type[P]) -> Callable[..., Paging[P]]:
+def paging(kind: type[P], *, most: int = 1000, usual: int = 100) -> Callable[..., Paging[P]]:
     """The dependency that reads `cursor` and `limit`, of a list whose places are of this kind."""
     adapter: TypeAdapter[P] = TypeAdapter(kind)
 
@@ -203,7 +212,7 @@ def paging(kind: type[P]) -> Callable[..., Paging[P]]:
         cursor: Annotated[
             str | None, Query(max_length=1000, description="`next_cursor` of the page before; without it, the first.")
         ] = None,
-        limit: Annotated[int, Query(ge=1, le=1000, description="Most items of the page.")] = 100,
+        limit: Annotated[int, Query(ge=1, le=most, description="Most items of the page.")] = usual,
     ) -> Paging[P]:
         return Paging(None if cursor is None else place_of(cursor, adapter), limit)
 
