@@ -76,13 +76,15 @@ class Session(Sam3VideoInferenceSession):  # type: ignore[misc]  # transformers 
             given, followed = outputs["cond_frame_outputs"], outputs["non_cond_frame_outputs"]
             _drop(given, [*sorted(given)[: -config.max_cond_frame_num]])
             _drop(followed, [frame for frame in followed if frame <= min(memories, pointers)])
-            for frame, kept in (*given.items(), *followed.items()):
+            for kept in (*given.values(), *followed.values()):
                 kept.pop("high_res_masks", None)  # 4 MB each, and read in their own frame only
-                if frame in followed:
-                    kept.pop("pred_masks", None)
-                    if frame <= memories:
-                        kept.pop("maskmem_features", None)
-                        kept.pop("maskmem_pos_enc", None)
+            for kept in given.values():
+                _alone(kept, "maskmem_features", "maskmem_pos_enc")
+            for frame, kept in followed.items():
+                kept.pop("pred_masks", None)
+                if frame <= memories:
+                    kept.pop("maskmem_features", None)
+                    kept.pop("maskmem_pos_enc", None)
         for by_object in (self.mask_inputs_per_obj, self.point_inputs_per_obj, self.frames_tracked_per_obj):
             for frames in by_object.values():
                 _drop(frames, [frame for frame in frames if frame < now])
@@ -103,6 +105,13 @@ class Session(Sam3VideoInferenceSession):  # type: ignore[misc]  # transformers 
         ):
             facts.pop(object_id, None)
         _drop(self.overlap_pair_to_frame_inds, [pair for pair in self.overlap_pair_to_frame_inds if object_id in pair])
+
+
+def _alone(kept: dict[str, Tensor], *names: str) -> None:
+    """Memories are made for all objects at once, as views of one tensor: one that is kept for long would keep them all."""
+    for name in names:
+        if name in kept and kept[name].untyped_storage().nbytes() > kept[name].nbytes:
+            kept[name] = kept[name].clone()
 
 
 def _drop(kept: dict[Any, Any], keys: Sequence[Any]) -> None:
