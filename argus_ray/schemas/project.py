@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError
 
 from argus_ray.schemas.common import JsonObject, Name, Request, Schema, Text, Timestamp
 from argus_ray.schemas.video import SamplingPolicy
@@ -25,10 +25,31 @@ class ProjectCreate(Request):
     name: Annotated[Name, Field(examples=["Harbour cameras"])]
 
 
+class AutoAccept(Request):
+    """`auto_accept` of a project's settings: whether proposals are accepted by thresholds that are learnt from what people
+    accepted and rejected, and the precision that a threshold has to promise.
+    """
+
+    enabled: bool = False
+    precision: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+
+
+def _settings(settings: dict[str, Any]) -> dict[str, Any]:
+    if "auto_accept" in settings:
+        try:
+            AutoAccept.model_validate(settings["auto_accept"])
+        except ValidationError as error:
+            said = error.errors()[0]
+            raise ValueError(f"auto_accept: {'/'.join(map(str, said['loc']))}: {said['msg']}") from error
+    return settings
+
+
 class ProjectUpdate(Request):
+    """`settings` is free, but for `auto_accept`, which is `{"enabled": true, "precision": 0.95}`."""
+
     name: Name | None = None
     sampling: SamplingPolicy | None = None
-    settings: JsonObject | None = None
+    settings: Annotated[JsonObject, AfterValidator(_settings)] | None = None
 
 
 class Project(Schema):

@@ -38,6 +38,7 @@ from serve_apps.api.routes import (
     me,
     members,
     projects,
+    review,
     search,
     sign_in,
     uploads,
@@ -109,6 +110,7 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
         annotation_routes,
         jobs,
         search,
+        review,
     ):
         app.include_router(module.router)
     problems.describe_problems(app)
