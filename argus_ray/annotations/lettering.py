@@ -1,9 +1,10 @@
 """Text on pictures, in whatever script a label is named.
 
-Pillow brings one font, Aileron, with the Latin letters. For any other the machine's own fonts are asked, by the file
-names that systems give them; none is shipped with Argus (one that has Chinese, Japanese and Korean alone is 16 MB). A
-character that no font here can draw is written as its code, such as U+8ECA: ugly, and never an empty square that could be
-anything. On a server, installing a package such as fonts-noto-cjk is all it takes.
+Pillow brings one font, Aileron, with the letters of English. For any other the machine's own fonts are asked, by the file
+names that systems give them; none is shipped with Argus (one that has Chinese, Japanese and Korean alone is 16 MB). Where
+no font here can draw a character, an accented letter is written without its accent and anything else as its code, such as
+U+8ECA: ugly, and never an empty square that could be anything. On a server, installing packages such as
+fonts-dejavu-core and fonts-noto-cjk is all it takes.
 """
 
 from __future__ import annotations
@@ -39,9 +40,13 @@ def fit(text: str, size: int) -> tuple[str, Font]:
 def _written(name: str, text: str) -> Iterator[str]:
     is_drawn = True
     for character in text:
-        if not (unicodedata.combining(character) or unicodedata.category(character).startswith("M")):
-            is_drawn = _has(name, character)  # an accent goes with its letter
-        yield character if is_drawn else f"U+{ord(character):04X}"
+        if unicodedata.category(character).startswith("M"):  # a mark goes with its letter
+            yield character if is_drawn else ""
+        elif is_drawn := _has(name, character):
+            yield character
+        else:
+            base = unicodedata.normalize("NFD", character)[0]
+            yield base if _has(name, base) else f"U+{ord(character):04X}"
 
 
 @cache

@@ -26,7 +26,8 @@ import click
 import httpx
 import numpy as np
 
-from argus_ray.cli.contact_sheet import Cell, Row, draw
+from argus_ray.annotations.contact_sheet import Cell, Row, lines, sheet
+from argus_ray.annotations.overlay import png
 from argus_ray.client import Client, SessionAuth, sign_up
 from argus_ray.client.events import Event, events
 from argus_ray.errors import ArgusError, InvalidRequest
@@ -263,7 +264,7 @@ def _draw_found(found: Sequence[tuple[Query, Sequence[Hit]]], truths: dict[str, 
             )
             for query, hits in found
         ]
-    draw(FOLDER / "found.png", rows)
+    (FOLDER / "found.png").write_bytes(png(sheet(rows)))
 
 
 def _own(files: Sequence[Path], status: dict[str, Any], steps: Steps) -> None:
@@ -279,11 +280,8 @@ def _own(files: Sequence[Path], status: dict[str, Any], steps: Steps) -> None:
                         Cell(http.get(str(frame.url)).raise_for_status().content, f"{frame.pts_us / 1e6:.3f} s")
                         for frame in shown
                     ]
-                    lines = [cells[at : at + SHEET_COLUMNS] for at in range(0, len(cells), SHEET_COLUMNS)]
-                    draw(
-                        FOLDER / f"{Path(video.name).name}.png",
-                        [Row(video.name if at == 0 else "", line) for at, line in enumerate(lines)],
-                    )
+                    picture = sheet(lines(cells, SHEET_COLUMNS, video.name))
+                    (FOLDER / f"{Path(video.name).name}.png").write_bytes(png(picture))
     click.echo(f"\n{'video':40} {'state':8} {'frames':>6}  what was found")
     for video in ended:
         said = video.reason.detail if video.reason else "; ".join(warning.detail for warning in video.warnings)
