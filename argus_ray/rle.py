@@ -115,7 +115,14 @@ def from_uncompressed(counts: Sequence[int], size: Size) -> Rle:
     runs = np.array(counts, dtype=np.int64)
     if (total := int(runs.sum())) != height * width:
         raise InvalidRequest(_other_sum(total, size))
-    return _from_edges(np.cumsum(runs)[:-1], size)
+    return from_edges(np.cumsum(runs)[:-1], size)
+
+
+def from_edges(edges: Int, size: Size) -> Rle:
+    """From the sorted places, counted down the columns, at which a mask changes; two at one place are none."""
+    pixels = size[0] * size[1]
+    runs = np.diff(_true_edges(edges[edges < pixels]), prepend=0, append=pixels)
+    return Rle((size[0], size[1]), _pack(runs, np.array([len(runs)]))[0])
 
 
 # -- what runs tell by themselves ----------------------------------------------------------------
@@ -196,7 +203,7 @@ def resize(rle: Rle, size: Size) -> Rle:
     new_columns = np.repeat(lefts - np.concatenate([[0], np.cumsum(times)[:-1]]), times) + np.arange(times.sum())
     starts = new_columns * new_height + np.repeat(tops, times)
     ends = new_columns * new_height + np.repeat(bottoms, times)
-    return _from_edges(np.sort(np.concatenate([starts, ends])), size)
+    return from_edges(np.sort(np.concatenate([starts, ends])), size)
 
 
 def _at_least(number: int, rles: Sequence[Rle]) -> Rle:
@@ -208,7 +215,7 @@ def _at_least(number: int, rles: Sequence[Rle]) -> Rle:
     inside = np.cumsum(np.where(order & 1, -1, 1)) >= number
     last_of_its_place = np.append(np.diff(at[order]) > 0, True)[: len(at)]
     inside, at = inside[last_of_its_place], at[order][last_of_its_place]
-    return _from_edges(at[np.diff(inside, prepend=False)], sizes.pop())
+    return from_edges(at[np.diff(inside, prepend=False)], sizes.pop())
 
 
 # -- hostile and foreign strings -----------------------------------------------------------------
@@ -382,13 +389,6 @@ def _intervals(rles: Sequence[Rle]) -> list[Int]:
     pairs = [edges[first : end - (end - first) % 2].reshape(-1, 2) for first, end in pairwise(cuts)]
     not_first = np.delete(runs, cuts[:-1])
     return pairs if not_first.all() else [_true_edges(one.ravel()).reshape(-1, 2) for one in pairs]
-
-
-def _from_edges(edges: Int, size: Size) -> Rle:
-    """From sorted edges, at which it changes; two at one place are none."""
-    pixels = size[0] * size[1]
-    runs = np.diff(_true_edges(edges[edges < pixels]), prepend=0, append=pixels)
-    return Rle((size[0], size[1]), _pack(runs, np.array([len(runs)]))[0])
 
 
 def _true_edges(edges: Int) -> Int:
