@@ -1,6 +1,6 @@
 """Review: taking what to look at next, giving it to others, and finishing it.
 
-An item is a frame or a segment, see catalog/reviews.py. Ranking a project's proposals may take a second and holds nobody
+An item is a frame or a segment, see catalog/ranking.py. Ranking a project's proposals may take a second and holds nobody
 up; taking from the ranking is short, and one caller after the other. What somebody else has taken or finished meanwhile
 is left out, and made up for by a second ranking while nobody else can take: so nothing is given twice, and nothing that
 is there is missed.
@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import numpy as np
 
-from argus_ray.catalog import labels, reviews
-from argus_ray.catalog.reviews import Ranked
-from argus_ray.catalog.statement import AsyncTx
+from argus_ray.catalog import annotations as annotation_rows
+from argus_ray.catalog import labels, ranking, reviews
+from argus_ray.catalog.ranking import Ranked
+from argus_ray.catalog.statement import AsyncTx, Statement
 from argus_ray.diversity import farthest_first, vectors_of
 from argus_ray.errors import Conflict, InvalidRequest, NotFound
-from argus_ray.schemas.annotation import State, Word
+from argus_ray.schemas.annotation import AnnotationFilter, Reviewed, State, Word
 from argus_ray.schemas.review import (
     Order,
     Place,
@@ -63,20 +65,20 @@ async def take(tx: AsyncTx, project_id: UUID, asked: ReviewNext, now: datetime |
 async def _ranked(tx: AsyncTx, project_id: UUID, asked: ReviewNext, now: datetime | None) -> list[Ranked]:
     rows = asked.count * AT_ONCE
     if asked.order is Order.UNCERTAINTY:
-        return await tx.all(reviews.by_uncertainty(project_id, asked, rows, now))
+        return await tx.all(ranking.by_uncertainty(project_id, asked, rows, now))
     if asked.order is Order.AGE:
-        return await tx.all(reviews.by_age(project_id, asked, rows, now))
+        return await tx.all(ranking.by_age(project_id, asked, rows, now))
     return await _by_diversity(tx, project_id, asked, rows, now)
 
 
 async def _by_diversity(
     tx: AsyncTx, project_id: UUID, asked: ReviewNext, rows: int, now: datetime | None
 ) -> list[Ranked]:
-    model = await tx.maybe(reviews.newest_model(project_id))
+    model = await tx.maybe(ranking.newest_model(project_id))
     if model is None:
         return []
-    found = await tx.all(reviews.candidates(project_id, asked, model, now))
-    known = await tx.all(reviews.known(project_id, asked, model, now))
+    found = await tx.all(ranking.candidates(project_id, asked, model, now))
+    known = await tx.all(ranking.known(project_id, asked, model, now))
     items: dict[tuple[UUID, int], int] = {}
     groups = np.array([items.setdefault((one.video_id, one.pts_us), len(items)) for one in found], np.int64)
     chosen = await asyncio.to_thread(
@@ -118,35 +120,47 @@ async def accept(tx: AsyncTx, project_id: UUID, asked: ReviewAccept) -> ReviewDo
     """Accept what is proposed there, with a verdict where one is given. Raises Conflict where another holds a part of it,
     or where the verdict says that there is nothing, and something is accepted.
     """
-    return await _finish(tx, project_id, asked, State.ACCEPTED, None)
+    return await _finish(tx, project_id, asked, annotation_rows.accept(project_id, _proposed(asked)), "accepted", None)
 
 
 async def reject(tx: AsyncTx, project_id: UUID, asked: ReviewReject) -> ReviewDone:
     """The same, rejected."""
-    return await _finish(tx, project_id, asked, State.REJECTED, asked.reason)
+    decide = annotation_rows.reject(project_id, _proposed(asked), asked.reason)
+    return await _finish(tx, project_id, asked, decide, "rejected", asked.reason)
 
 
-async def _finish(tx: AsyncTx, project_id: UUID, asked: ReviewAccept, state: State, reason: str | None) -> ReviewDone:
+def _proposed(asked: ReviewAccept) -> AnnotationFilter:
+    place = asked.item
+    return AnnotationFilter(
+        video_ids=[place.video_id],
+        label_ids=asked.label_ids,
+        from_us=place.pts_us,
+        to_us=place.ends_us,
+        state=[State.PROPOSED],
+    )
+
+
+async def _finish(
+    tx: AsyncTx,
+    project_id: UUID,
+    asked: ReviewAccept,
+    decide: Statement[Reviewed],
+    state: Literal["accepted", "rejected"],
+    reason: str | None,
+) -> ReviewDone:
     place, label_ids = asked.item, asked.label_ids
     await _require_labels(tx, project_id, label_ids)
     await _require_places(tx, project_id, [place])
     await tx.run(reviews.lock(project_id))
     await _require_free(tx, project_id, [place])
-    decided = await tx.all(reviews.decide(project_id, place, label_ids, state, reason))
-    tracks = await tx.run(reviews.settle_tracks(project_id, place.video_id, label_ids)) if decided else 0
+    done = await tx.one(decide)
     verdicts = 0
     if asked.verdict is not None and label_ids is not None:
         if asked.verdict is Word.EXHAUSTIVE_ABSENT:
             await _require_none_accepted(tx, project_id, place, label_ids)
         verdicts = await tx.run(reviews.give_verdicts(project_id, place, label_ids, asked.verdict))
     item = await tx.one(reviews.finish(project_id, place, label_ids, state, reason))
-    return ReviewDone(
-        item=item,
-        annotations=sum(one.annotations for one in decided),
-        tracks=tracks,
-        verdicts=verdicts,
-        labels=decided,
-    )
+    return ReviewDone(item=item, annotations=done.annotations, tracks=done.tracks, verdicts=verdicts)
 
 
 async def _require_labels(tx: AsyncTx, project_id: UUID, label_ids: Sequence[UUID] | None) -> None:

@@ -5,10 +5,11 @@ The bound is that of Clopper and Pearson 1934 ("The use of confidence or fiducia
 binomial"), one-sided: with x of n accepted, the alpha quantile of Beta(x, n - x + 1). It never claims too much, where
 Wilson's does so near a precision of 1.
 
-Trying every score as a threshold and taking the best would claim too much: one of many bounds is wrong by luck. So a few
-cuts are tried, each with half as many again above it as the one before, and alpha is shared among them
-(Bonferroni). The cuts depend on the scores alone, not on what people said of them, and so the answer holds with 95 %
-confidence, whichever cut is taken (the argument of Angelopoulos et al. 2021, "Learn then Test").
+Trying every score as a threshold and taking the best claims too much, since one of many bounds is wrong by luck: where
+every score's precision was 0.949, it found a threshold for 0.95 in 26 of 100 simulated sets of 3000 reviews. So a few cuts
+are tried, each with half as many again above it as the one before, and alpha is shared among them (Bonferroni): 1 of 100.
+The cuts depend on the scores alone, not on what people said of them, and so the answer holds with 95 % confidence,
+whichever cut is taken (the argument of Angelopoulos et al. 2021, "Learn then Test").
 
 It holds for proposals like those that were reviewed. Review by uncertainty looks at the doubtful ones first, which makes
 thresholds too high rather than too low. Neighbouring frames are alike, and more so than independent trials would be: a
@@ -28,7 +29,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 from scipy.special import betaincinv
 
-from argus_ray.catalog import reviews, thresholds
+from argus_ray.catalog import thresholds
 from argus_ray.catalog.statement import AsyncTx, Tx
 from argus_ray.catalog.thresholds import Trials
 from argus_ray.errors import Conflict
@@ -92,11 +93,9 @@ async def auto_accept(tx: AsyncTx, project_id: UUID, asked: AutoAcceptRequest) -
         )
     learnt = _learnt(await tx.all(thresholds.trials(project_id, asked.label_ids)), wanted.precision)
     if asked.dry_run:
-        return _accepted(await tx.all(thresholds.acceptable(project_id, learnt)), 0, learnt, dry_run=True)
+        return _accepted(await tx.all(thresholds.acceptable(project_id, learnt)), learnt, dry_run=True)
     await tx.run(thresholds.keep(project_id, asked.label_ids, _by_label(learnt), _at(learnt)))
-    done = await tx.all(thresholds.accept(project_id, learnt))
-    tracks = await tx.run(reviews.settle_tracks(project_id, None, [one.label_id for one in done])) if done else 0
-    return _accepted(done, tracks, learnt)
+    return _accepted(await tx.all(thresholds.accept(project_id, learnt)), learnt)
 
 
 def auto_accept_after(tx: Tx, project_id: UUID, label_ids: Sequence[UUID] | None = None) -> AutoAccepted | None:
@@ -106,9 +105,7 @@ def auto_accept_after(tx: Tx, project_id: UUID, label_ids: Sequence[UUID] | None
         return None
     learnt = _learnt(tx.all(thresholds.trials(project_id, label_ids)), wanted.precision)
     tx.run(thresholds.keep(project_id, label_ids, _by_label(learnt), _at(learnt)))
-    done = tx.all(thresholds.accept(project_id, learnt))
-    tracks = tx.run(reviews.settle_tracks(project_id, None, [one.label_id for one in done])) if done else 0
-    return _accepted(done, tracks, learnt)
+    return _accepted(tx.all(thresholds.accept(project_id, learnt)), learnt)
 
 
 def _wanted(row: dict[str, Any]) -> AutoAccept:
@@ -146,13 +143,11 @@ def _at(learnt: Sequence[Threshold]) -> datetime:
     return learnt[0].at if learnt else datetime.now(UTC)
 
 
-def _accepted(
-    done: list[AutoAcceptedLabel], tracks: int, learnt: list[Threshold], *, dry_run: bool = False
-) -> AutoAccepted:
+def _accepted(labels: list[AutoAcceptedLabel], learnt: list[Threshold], *, dry_run: bool = False) -> AutoAccepted:
     return AutoAccepted(
         dry_run=dry_run,
-        annotations=sum(one.annotations for one in done),
-        tracks=tracks,
-        labels=done,
+        annotations=sum(one.annotations for one in labels),
+        tracks=sum(one.tracks for one in labels),
+        labels=labels,
         thresholds=learnt,
     )

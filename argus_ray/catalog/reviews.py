@@ -1,11 +1,7 @@
-"""The queue of what people look at next: what is worth a look, who has it, and what has been finished.
+"""Items in review: who has which, and what has been finished. What is worth a look stands in ranking.py.
 
-An item is a time range of one video: a segment, or a frame, which ends a microsecond after it begins. Two items that
-overlap are never two people's at once. For that, whoever takes, gives or ends an item runs `lock` first, and a ranking,
-which takes longer and runs before it, says by `seen` what it knew of the reviews that an item overlaps: `claim` leaves
-out an item of which something has changed since.
-
-`now` is a parameter where a hold may lapse; None is the transaction's own time.
+Two items that overlap are never two people's at once. For that, whoever takes, gives or ends an item runs `lock` first,
+and `claim` leaves out an item to which something has happened since it was ranked.
 """
 
 from __future__ import annotations
@@ -16,30 +12,17 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
+from argus_ray.catalog.ranking import LIVE, NOW, SEEN, Ranked, parameters
 from argus_ray.catalog.statement import Statement
 from argus_ray.errors import NotFound
 from argus_ray.schemas.review import (
-    LabelCount,
     LabelProgress,
     Place,
     ReviewCounts,
     ReviewItem,
     ReviewNext,
-    Why,
 )
 
-SEGMENT_US = 10_000_000
-"""The segments that are offered: ten seconds each, so that those of different rankings never overlap in part."""
-
-MOST_CANDIDATES, MOST_KNOWN = 2000, 1000
-"""Frames that a ranking by diversity looks at, and frames already reviewed to which it compares them: an even sample of
-each, since frames' ids are hashes. Comparing them takes about a tenth of a second."""
-
-BREAK = 0.75
-"""How uncertain a break of a track makes: more than a score halfway to its threshold, less than one on it."""
-
-_NOW: LiteralString = "coalesce(%(now)s::timestamptz, now())"
-_LIVE: LiteralString = f"r.state = 'open' and r.assignee is not null and (r.until is null or r.until > {_NOW})"
 _ITEM: LiteralString = """
     r.project_id, r.video_id, r.pts_us, nullif(r.end_us, r.pts_us + 1) as end_us, r.state, r.reason, r.assignee,
     r.assigned_by, r.until, r.version, r.updated_at,
@@ -63,260 +46,6 @@ def lock(project_id: UUID) -> Statement[None]:
     )
 
 
-# -- ranking ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """An item worth a look, why, and `seen`, by which `claim` knows whether it still is."""
-
-    video_id: UUID
-    pts_us: int
-    end_us: int
-    seen: int
-    uncertainty: float | None = None
-    from_threshold: float | None = None
-    disagreement: float | None = None
-    track_break: bool | None = None
-    link_score: float | None = None
-    distance: float | None = None
-    waiting_since: datetime | None = None
-
-    @property
-    def why(self) -> Why:
-        return Why.model_validate(self, from_attributes=True)
-
-
-# `place` turns the time of a signal into the item it belongs to; the rankings end in the same way.
-_START: LiteralString = """
-    case when %(segment_us)s::bigint is null then pts_us
-         else floor(pts_us / %(segment_us)s::float8)::bigint * %(segment_us)s end
-"""
-_LENGTH: LiteralString = "coalesce(%(segment_us)s::bigint, 1)"
-_ASKED: LiteralString = """
-    asked as materialized (
-      select l.id, l.threshold, l.learnt -> 'models' as models from labels l
-      where l.project_id = %(project_id)s and l.archived_at is null
-        and (%(label_ids)s::uuid[] is null or l.id = any (%(label_ids)s))
-    )
-"""
-_FREE: LiteralString = f"""
-    free as (
-      select i.* from items i join videos v on v.project_id = %(project_id)s and v.id = i.video_id and v.state = 'ready'
-      where (%(video_ids)s::uuid[] is null or i.video_id = any (%(video_ids)s))
-        and not exists (
-          select from reviews r
-          where r.project_id = %(project_id)s and r.video_id = i.video_id and r.pts_us < i.end_us and r.end_us > i.pts_us
-            and {_LIVE})
-    )
-"""
-_SEEN: LiteralString = """
-    coalesce((select sum(r.version) from reviews r
-              where r.project_id = %(project_id)s and r.video_id = w.video_id and r.pts_us < w.end_us
-                and r.end_us > w.pts_us), 0)::bigint
-"""
-
-
-def _asked(project_id: UUID, asked: ReviewNext, now: datetime | None) -> dict[str, Any]:
-    return {
-        "project_id": project_id,
-        "label_ids": asked.label_ids,
-        "video_ids": asked.video_ids,
-        "segment_us": SEGMENT_US if asked.unit == "segment" else None,
-        "now": now,
-    }
-
-
-def by_uncertainty(project_id: UUID, asked: ReviewNext, rows: int, now: datetime | None = None) -> Statement[Ranked]:
-    """Where a model is least sure of what is proposed, or contradicts itself: see schemas/review.py, `Why`.
-
-    A threshold is the one learnt for the model, else the label's, else 0.5. What is said of a frame counts until a person
-    has finished there with the label, or has a verdict on it.
-    """
-    return Statement(
-        Ranked,
-        f"""
-        with {_ASKED}, signals as (
-          select a.video_id, a.pts_us,
-            abs(a.score - coalesce((t.models -> a.model_id::text ->> 'threshold')::float8, t.threshold, 0.5)) as from_threshold,
-            null::float8 as disagreement, null::boolean as track_break, null::float8 as link_score
-          from annotations a join asked t on t.id = a.label_id
-          where a.project_id = %(project_id)s and a.state = 'proposed' and a.deleted_at is null and a.score is not null
-          union all
-          select n.video_id, n.pts_us, null, case when n.found = 0 then n.presence else 1 - n.presence end, null, null
-          from answers n join asked t on t.id = n.label_id
-          where n.project_id = %(project_id)s and n.presence <> 0.5 and (n.presence > 0.5) = (n.found = 0)
-            and not {_looked("n.video_id", "n.pts_us", "n.label_id", "n.at")}
-            and not exists (select from verdicts d
-                            where d.project_id = n.project_id and d.video_id = n.video_id and d.pts_us = n.pts_us
-                              and d.label_id = n.label_id)
-          union all
-          -- a track that ends amid the picture, while the video goes on; at the picture's edge an object has left
-          select t.video_id, a.pts_us, null, null, true, null
-          from tracks t join asked l on l.id = t.label_id
-          join annotations a on a.project_id = t.project_id and a.track_id = t.id and a.deleted_at is null
-            and a.pts_us in (t.start_us, t.end_us)
-          where t.project_id = %(project_id)s and t.source = 'model' and t.state = 'proposed' and t.deleted_at is null
-            and a.x > 0.02 and a.y > 0.02 and a.x + a.w < 0.98 and a.y + a.h < 0.98
-            and exists (select from frames f
-                        where f.project_id = t.project_id and f.video_id = t.video_id
-                          and case when a.pts_us = t.start_us then f.pts_us < a.pts_us else f.pts_us > a.pts_us end)
-            and not {_looked("t.video_id", "a.pts_us", "t.label_id", "t.created_at")}
-          union all
-          select k.video_id, f.pts_us, null, null, null, k.score
-          from track_links k join tracks t on t.project_id = k.project_id and t.id = k.track_id join asked l on l.id = t.label_id
-          cross join lateral (
-            select f.pts_us from frames f
-            where f.project_id = k.project_id and f.video_id = k.video_id and f.pts_us >= k.border_us
-            order by f.pts_us limit 1) f
-          where k.project_id = %(project_id)s and k.state = 'joined' and k.score < 0.5 and t.deleted_at is null
-            and not {_looked("k.video_id", "f.pts_us", "t.label_id", "k.created_at")}
-        ), items as (
-          select video_id, {_START} as pts_us, {_START} + {_LENGTH} as end_us, min(from_threshold) as from_threshold,
-            max(disagreement) as disagreement, bool_or(track_break) as track_break, min(link_score) as link_score
-          from signals group by 1, 2, 3
-        ), {_FREE}, w as (
-          select f.*, greatest(0, 1 - 2 * from_threshold, disagreement, case when track_break then {BREAK} end,
-                               1 - link_score) as uncertainty
-          from free f order by uncertainty desc, video_id, pts_us limit %(rows)s
-        )
-        select w.*, {_SEEN} as seen from w order by uncertainty desc, video_id, pts_us
-        """,
-        rows=rows,
-        **_asked(project_id, asked, now),
-    )
-
-
-def _looked(
-    video_id: LiteralString, pts_us: LiteralString, label_id: LiteralString, at: LiteralString
-) -> LiteralString:
-    """A person has finished there with the label since."""
-    return f"""exists (
-              select from reviews r
-              where r.project_id = %(project_id)s and r.video_id = {video_id} and r.pts_us <= {pts_us}
-                and r.end_us > {pts_us} and (r.looked ->> {label_id}::text)::timestamptz >= {at})"""
-
-
-def by_age(project_id: UUID, asked: ReviewNext, rows: int, now: datetime | None = None) -> Statement[Ranked]:
-    """Where a proposal has waited longest."""
-    return Statement(
-        Ranked,
-        f"""
-        with {_ASKED}, items as (
-          select a.video_id, {_START} as pts_us, {_START} + {_LENGTH} as end_us, min(a.created_at) as waiting_since
-          from annotations a join asked t on t.id = a.label_id
-          where a.project_id = %(project_id)s and a.state = 'proposed' and a.deleted_at is null
-          group by 1, 2, 3
-        ), {_FREE}, w as (
-          select * from free order by waiting_since, video_id, pts_us limit %(rows)s
-        )
-        select w.*, {_SEEN} as seen from w order by waiting_since, video_id, pts_us
-        """,
-        rows=rows,
-        **_asked(project_id, asked, now),
-    )
-
-
-# -- diversity: ranked by the caller, see diversity.py ---------------------------------------------
-
-
-def newest_model(project_id: UUID) -> Statement[int]:
-    """The number of the last registered model under which the project has vectors; no row where it has none."""
-    return Statement(
-        int,
-        """
-        select m.number from models m
-        where m.family = 'siglip2'
-          and exists (select from embeddings e where e.project_id = %(project_id)s and e.model_number = m.number)
-        order by m.number desc limit 1
-        """,
-        project_id=project_id,
-    )
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A frame with the item that it would stand for. `vector`: as `vector_of` reads it."""
-
-    video_id: UUID
-    pts_us: int
-    end_us: int
-    seen: int
-    vector: bytes
-
-
-# Frames that a person has looked at, has a word on, or holds now.
-_KNOWN: LiteralString = f"""
-    known as materialized (
-      select f.video_id, f.pts_us
-      from reviews r join frames f on f.project_id = r.project_id and f.video_id = r.video_id
-        and f.pts_us >= r.pts_us and f.pts_us < r.end_us
-      where r.project_id = %(project_id)s
-        and ({_LIVE} or case when %(label_ids)s::uuid[] is null then r.looked <> '{{}}'
-                             else r.looked ?| (%(label_ids)s::uuid[])::text[] end)
-      union
-      select a.video_id, a.pts_us from annotations a
-      where a.project_id = %(project_id)s and a.deleted_at is null
-        and (a.source = 'human' or starts_with(a.reviewed_by, 'user:'))
-        and (%(label_ids)s::uuid[] is null or a.label_id = any (%(label_ids)s))
-      union
-      select d.video_id, d.pts_us from verdicts d
-      where d.project_id = %(project_id)s and (%(label_ids)s::uuid[] is null or d.label_id = any (%(label_ids)s))
-    )
-"""
-
-
-def candidates(
-    project_id: UUID, asked: ReviewNext, model_number: int, now: datetime | None = None
-) -> Statement[Candidate]:
-    """At most `MOST_CANDIDATES` frames that nobody has looked at, an even sample."""
-    return Statement(
-        Candidate,
-        f"""
-        with {_KNOWN}, w as (
-          select f.id, f.video_id, f.pts_us as frame_us, s.pts_us, s.pts_us + {_LENGTH} as end_us
-          from frames f join videos v on v.project_id = f.project_id and v.id = f.video_id and v.state = 'ready'
-          cross join lateral (select {_START} as pts_us) s
-          where f.project_id = %(project_id)s and (%(video_ids)s::uuid[] is null or f.video_id = any (%(video_ids)s))
-            and exists (select from embeddings e
-                        where e.project_id = f.project_id and e.video_id = f.video_id and e.pts_us = f.pts_us
-                          and e.model_number = %(model)s)
-            and not exists (select from known k where k.video_id = f.video_id and k.pts_us = f.pts_us)
-            and not exists (
-              select from reviews r
-              where r.project_id = f.project_id and r.video_id = f.video_id and r.pts_us < s.pts_us + {_LENGTH}
-                and r.end_us > s.pts_us and {_LIVE})
-          order by f.id limit {MOST_CANDIDATES}
-        )
-        select distinct on (w.id) w.video_id, w.pts_us, w.end_us, {_SEEN} as seen, halfvec_send(e.embedding) as vector
-        from w join embeddings e on e.project_id = %(project_id)s and e.video_id = w.video_id and e.pts_us = w.frame_us
-          and e.model_number = %(model)s
-        order by w.id
-        """,
-        model=model_number,
-        **_asked(project_id, asked, now),
-    )
-
-
-def known(project_id: UUID, asked: ReviewNext, model_number: int, now: datetime | None = None) -> Statement[bytes]:
-    """The vectors of at most `MOST_KNOWN` frames that a person has looked at, an even sample."""
-    return Statement(
-        bytes,
-        f"""
-        with {_KNOWN}, sample as (
-          select f.id, f.video_id, f.pts_us
-          from known k join frames f on f.project_id = %(project_id)s and f.video_id = k.video_id and f.pts_us = k.pts_us
-          order by f.id limit {MOST_KNOWN}
-        )
-        select halfvec_send(e.embedding) from sample f
-        join embeddings e on e.project_id = %(project_id)s and e.video_id = f.video_id and e.pts_us = f.pts_us
-          and e.model_number = %(model)s
-        """,
-        model=model_number,
-        **_asked(project_id, asked, now),
-    )
-
-
 # -- who has what ----------------------------------------------------------------------------------
 
 
@@ -333,10 +62,10 @@ def claim(
           select * from unnest(%(videos)s::uuid[], %(starts)s::bigint[], %(ends)s::bigint[], %(seen)s::bigint[])
             with ordinality as w (video_id, pts_us, end_us, seen, place)
         ), free as (
-          select * from wanted w where w.seen = {_SEEN} order by w.place limit %(count)s
+          select * from wanted w where w.seen = {SEEN} order by w.place limit %(count)s
         )
         insert into reviews as r (project_id, video_id, pts_us, end_us, assignee, until)
-        select %(project_id)s, video_id, pts_us, end_us, caller(), {_NOW} + %(hold)s from free
+        select %(project_id)s, video_id, pts_us, end_us, caller(), {NOW} + %(hold)s from free
         on conflict (project_id, video_id, pts_us, end_us) do update set
           assignee = excluded.assignee, assigned_by = null, until = excluded.until, state = 'open', reason = null
         returning {_ITEM}
@@ -362,19 +91,19 @@ def assigned(project_id: UUID, asked: ReviewNext, now: datetime | None = None) -
         f"""
         with mine as (
           select r.video_id, r.pts_us, r.end_us from reviews r
-          where r.project_id = %(project_id)s and r.assignee = caller() and {_LIVE}
+          where r.project_id = %(project_id)s and r.assignee = caller() and {LIVE}
             and (%(video_ids)s::uuid[] is null or r.video_id = any (%(video_ids)s))
             and (r.end_us = r.pts_us + 1) = (%(segment_us)s::bigint is null)
           order by r.assigned_by is null, r.created_at, r.video_id, r.pts_us limit %(count)s
         )
-        update reviews r set until = case when r.until is not null then greatest(r.until, {_NOW} + %(hold)s) end
+        update reviews r set until = case when r.until is not null then greatest(r.until, {NOW} + %(hold)s) end
         from mine m
         where r.project_id = %(project_id)s and r.video_id = m.video_id and r.pts_us = m.pts_us and r.end_us = m.end_us
         returning {_ITEM}
         """,
         count=asked.count,
         hold=asked.hold,
-        **_asked(project_id, asked, now),
+        **parameters(project_id, asked, now),
     )
 
 
@@ -404,7 +133,7 @@ def held(
         from unnest(%(videos)s::uuid[], %(starts)s::bigint[], %(ends)s::bigint[]) as w (video_id, pts_us, end_us)
         join reviews r on r.project_id = %(project_id)s and r.video_id = w.video_id and r.pts_us < w.end_us
           and r.end_us > w.pts_us
-        where {_LIVE} and r.assignee <> coalesce(%(other)s, caller())
+        where {LIVE} and r.assignee <> coalesce(%(other)s, caller())
           and (%(other)s::text is null or (r.pts_us, r.end_us) <> (w.pts_us, w.end_us))
         limit 1
         """,
@@ -458,7 +187,7 @@ def assign(
         f"""
         insert into reviews as r (project_id, video_id, pts_us, end_us, assignee, assigned_by, until)
         select distinct %(project_id)s::uuid, w.video_id, w.pts_us, w.end_us, %(assignee)s, caller(),
-          {_NOW} + %(hold)s::interval
+          {NOW} + %(hold)s::interval
         from unnest(%(videos)s::uuid[], %(starts)s::bigint[], %(ends)s::bigint[]) as w (video_id, pts_us, end_us)
         on conflict (project_id, video_id, pts_us, end_us) do update set
           assignee = excluded.assignee, assigned_by = excluded.assigned_by, until = excluded.until, state = 'open',
@@ -497,59 +226,11 @@ def _columns(places: Sequence[Place]) -> dict[str, Any]:
     return {
         "videos": [place.video_id for place in places],
         "starts": [place.pts_us for place in places],
-        "ends": [_end(place) for place in places],
+        "ends": [place.ends_us for place in places],
     }
 
 
-def _end(place: Place) -> int:
-    return place.pts_us + 1 if place.end_us is None else place.end_us
-
-
 # -- finishing -------------------------------------------------------------------------------------
-
-
-def decide(
-    project_id: UUID, place: Place, label_ids: Sequence[UUID] | None, state: str, reason: str | None
-) -> Statement[LabelCount]:
-    """Accept or reject what is proposed there; how many of each label."""
-    return Statement(
-        LabelCount,
-        """
-        with decided as (
-          update annotations a set state = %(state)s, reason = %(reason)s, reviewed_by = caller(), reviewed_at = now()
-          where a.project_id = %(project_id)s and a.video_id = %(video_id)s and a.pts_us >= %(start_us)s
-            and a.pts_us < %(end_us)s and a.state = 'proposed' and a.deleted_at is null
-            and (%(label_ids)s::uuid[] is null or a.label_id = any (%(label_ids)s))
-          returning a.label_id
-        )
-        select label_id, count(*) as annotations from decided group by label_id order by label_id
-        """,
-        state=state,
-        reason=reason,
-        **_there(project_id, place, label_ids),
-    )
-
-
-def settle_tracks(project_id: UUID, video_id: UUID | None, label_ids: Sequence[UUID] | None) -> Statement[None]:
-    """A proposed track none of whose keyframes is still proposed is accepted where one of them is, else rejected."""
-    return Statement(
-        type(None),
-        """
-        update tracks t set state = k.state
-        from (
-          select a.track_id, case when bool_or(a.state = 'accepted') then 'accepted' else 'rejected' end as state
-          from tracks p join annotations a on a.project_id = p.project_id and a.track_id = p.id and a.deleted_at is null
-          where p.project_id = %(project_id)s and p.state = 'proposed' and p.deleted_at is null
-            and (%(video_id)s::uuid is null or p.video_id = %(video_id)s)
-            and (%(label_ids)s::uuid[] is null or p.label_id = any (%(label_ids)s))
-          group by a.track_id having not bool_or(a.state = 'proposed')
-        ) k
-        where t.project_id = %(project_id)s and t.id = k.track_id
-        """,
-        project_id=project_id,
-        video_id=video_id,
-        label_ids=_listed(label_ids),
-    )
 
 
 def contradicted(project_id: UUID, place: Place, label_ids: Sequence[UUID]) -> Statement[int]:
@@ -567,18 +248,15 @@ def contradicted(project_id: UUID, place: Place, label_ids: Sequence[UUID]) -> S
 
 
 def give_verdicts(project_id: UUID, place: Place, label_ids: Sequence[UUID], verdict: str) -> Statement[None]:
-    """The same word of the caller on every frame there, and on the item's own time where it is a frame."""
+    """The same word of the caller on every frame there."""
     return Statement(
         type(None),
         """
         insert into verdicts (project_id, video_id, pts_us, label_id, verdict)
-        select %(project_id)s::uuid, %(video_id)s::uuid, t.pts_us, l.id, %(verdict)s
-        from (select f.pts_us from frames f
-              where f.project_id = %(project_id)s and f.video_id = %(video_id)s and f.pts_us >= %(start_us)s
-                and f.pts_us < %(end_us)s
-              union select %(start_us)s::bigint where %(end_us)s = %(start_us)s::bigint + 1) t (pts_us),
-             labels l
-        where l.project_id = %(project_id)s and l.id = any (%(label_ids)s)
+        select f.project_id, f.video_id, f.pts_us, l.id, %(verdict)s
+        from frames f join labels l on l.project_id = f.project_id and l.id = any (%(label_ids)s)
+        where f.project_id = %(project_id)s and f.video_id = %(video_id)s and f.pts_us >= %(start_us)s
+          and f.pts_us < %(end_us)s
         on conflict (project_id, video_id, pts_us, label_id) do update set verdict = excluded.verdict
           where verdicts.verdict <> excluded.verdict
         """,
@@ -616,7 +294,7 @@ def _there(project_id: UUID, place: Place, label_ids: Sequence[UUID] | None) -> 
         "project_id": project_id,
         "video_id": place.video_id,
         "start_us": place.pts_us,
-        "end_us": _end(place),
+        "end_us": place.ends_us,
         "label_ids": _listed(label_ids),
     }
 
@@ -659,7 +337,7 @@ def page(project_id: UUID, show: str | None, after: After | None, rows: int) -> 
 
 _SHOWN: LiteralString = f"""
     case when r.state <> 'open' then r.state
-         when not ({_LIVE}) then 'open'
+         when not ({LIVE}) then 'open'
          when r.assignee = caller() then 'mine' else 'others' end
 """
 

@@ -6,7 +6,7 @@ of it are no hundred independent words. What `auto` accepted is nobody's word, a
 
 A correction makes an annotation a person's; the last version that was the model's is in the history. It is a trial that was
 accepted where the box that is there now and the model's overlap by half (IoU), under the same label; else the model was
-wrong. What a person deletes was not there.
+wrong. What a person deletes was not there. A label counts as the one that it was merged into.
 """
 
 from __future__ import annotations
@@ -45,10 +45,17 @@ def trials(project_id: UUID, label_ids: Sequence[UUID] | None) -> Statement[Tria
         Trials,
         """
         with words as (
-          select a.label_id, a.model_id, a.track_id, a.id, a.score,
-            a.deleted_at is null and a.state = 'accepted' as accepted
-          from annotations a left join tracks t on t.project_id = a.project_id and t.id = a.track_id
-          where a.project_id = %(project_id)s and a.source = 'model'
+          select coalesce(m.label_id, a.label_id) as label_id, a.model_id, a.track_id, a.id, a.score,
+            a.deleted_at is null and a.state = 'accepted' and coalesce(m.label_id, a.label_id) = a.label_id as accepted
+          from annotations a
+          left join tracks t on t.project_id = a.project_id and t.id = a.track_id
+          -- the label under which the model followed a track that a person has given another
+          left join lateral (
+            select coalesce(l.merged_into, l.id) as label_id
+            from history h join labels l on l.project_id = h.project_id and l.id = (h.row ->> 'label_id')::uuid
+            where h.subject_id = t.id and h.project_id = t.project_id and h.row ->> 'source' = 'model'
+            order by h.version desc limit 1) m on t.source = 'human'
+          where a.project_id = %(project_id)s and a.source = 'model' and not a.outside
             and case when a.deleted_at is null then a.state <> 'proposed' and starts_with(a.reviewed_by, 'user:')
                      -- the end of a track that is cut off says when an object has left, not that there was none
                      else a.state <> 'accepted' and (a.track_id is null or t.deleted_at is not null) end
@@ -58,15 +65,16 @@ def trials(project_id: UUID, label_ids: Sequence[UUID] | None) -> Statement[Tria
               and (a.kind = 'tag' or m.x is null or coalesce(i.area / nullif(a.w * a.h + m.w * m.h - i.area, 0), 0) >= 0.5)
           from annotations a
           cross join lateral (
-            select made.* from history h, jsonb_to_record(h.row) as made (
-              label_id uuid, model_id uuid, score real, x float8, y float8, w float8, h float8)
-            where h.project_id = a.project_id and h.subject = 'annotations' and h.subject_id = a.id
-              and h.row ->> 'source' = 'model'
+            select coalesce(l.merged_into, l.id) as label_id, made.model_id, made.score, made.x, made.y, made.w, made.h
+            from history h, jsonb_to_record(h.row) as made (
+              label_id uuid, model_id uuid, score real, x float8, y float8, w float8, h float8), labels l
+            where h.subject_id = a.id and h.project_id = a.project_id and h.row ->> 'source' = 'model'
+              and l.project_id = h.project_id and l.id = made.label_id
             order by h.version desc limit 1) m
           cross join lateral (
             select greatest(0, least(a.x + a.w, m.x + m.w) - greatest(a.x, m.x))
                  * greatest(0, least(a.y + a.h, m.y + m.h) - greatest(a.y, m.y)) as area) i
-          where a.project_id = %(project_id)s and a.source = 'human'
+          where a.project_id = %(project_id)s and a.source = 'human' and a.model_id is not null
         ), judged as (
           select w.label_id, w.model_id, avg(w.score) as score, avg(w.accepted::integer) > 0.5 as accepted
           from words w where w.score is not null and w.model_id is not null
@@ -141,7 +149,7 @@ _ACCEPTABLE: LiteralString = """
 
 
 def accept(project_id: UUID, thresholds: Sequence[Threshold]) -> Statement[AutoAcceptedLabel]:
-    """Accept what reaches these thresholds, as nobody's word; how many annotations of each."""
+    """Accept what reaches these thresholds, as nobody's word, and the tracks of which it is a keyframe; how many of each."""
     return Statement(
         AutoAcceptedLabel,
         f"""
@@ -150,9 +158,13 @@ def accept(project_id: UUID, thresholds: Sequence[Threshold]) -> Statement[AutoA
           from acceptable c
           where a.project_id = %(project_id)s and a.video_id = c.video_id and a.pts_us = c.pts_us and a.id = c.id
             and a.state = 'proposed'
-          returning a.label_id, a.model_id, c.threshold
+          returning a.label_id, a.model_id, a.track_id, c.threshold
+        ), followed as (
+          update tracks t set state = 'accepted', reason = null
+          where t.project_id = %(project_id)s and t.id in (select track_id from done) and t.state = 'proposed'
         )
-        select label_id, model_id, threshold, count(*) as annotations from done group by 1, 2, 3 order by 1, 2
+        select label_id, model_id, threshold, count(*) as annotations, count(distinct track_id) as tracks
+        from done group by 1, 2, 3 order by 1, 2
         """,
         project_id=project_id,
         **_given(thresholds),
@@ -165,7 +177,8 @@ def acceptable(project_id: UUID, thresholds: Sequence[Threshold]) -> Statement[A
         AutoAcceptedLabel,
         f"""
         with {_ACCEPTABLE}
-        select label_id, model_id, threshold, count(*) as annotations from acceptable group by 1, 2, 3 order by 1, 2
+        select label_id, model_id, threshold, count(*) as annotations, count(distinct track_id) as tracks
+        from acceptable group by 1, 2, 3 order by 1, 2
         """,
         project_id=project_id,
         **_given(thresholds),

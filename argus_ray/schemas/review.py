@@ -54,6 +54,11 @@ class Place(Request):
             raise ValueError("end_us is later than pts_us")
         return self
 
+    @property
+    def ends_us(self) -> int:
+        """Before which it ends."""
+        return self.pts_us + 1 if self.end_us is None else self.end_us
+
 
 Places = Annotated[list[Place], Field(min_length=1, max_length=1000)]
 
@@ -144,19 +149,13 @@ class Released(Schema):
     items: int
 
 
-class LabelCount(Schema):
-    label_id: UUID
-    annotations: int
-
-
 class ReviewDone(Schema):
-    """What finishing an item has changed."""
+    """How many annotations, tracks and verdicts finishing an item has changed."""
 
     item: ReviewItem
     annotations: int
     tracks: int
     verdicts: int
-    labels: list[LabelCount]
 
 
 class LabelProgress(Schema):
@@ -242,6 +241,7 @@ class AutoAcceptedLabel(Schema):
     model_id: UUID
     threshold: float
     annotations: int
+    tracks: int
 
 
 class AutoAccepted(Schema):

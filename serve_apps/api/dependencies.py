@@ -212,7 +212,8 @@ def paging(kind: type[P], *, most: int = 1000, usual: int = 100) -> Callable[...
         cursor: Annotated[
             str | None, Query(max_length=1000, description="`next_cursor` of the page before; without it, the first.")
         ] = None,
-        limit: Annotated[int, Query(ge=1, le=most, description="Most items of the page.")] = usual,
+        # as a default: FastAPI reads annotations where `most` is not known
+        limit: int = Query(usual, ge=1, le=most, description="Most items of the page."),
     ) -> Paging[P]:
         return Paging(None if cursor is None else place_of(cursor, adapter), limit)
 
