@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 from pydantic import BaseModel
 
-from argus_ray.client import calls, resources
+from argus_ray.client import annotation_resources, calls, resources
 from argus_ray.client.call import Call, Pages
 from argus_ray.client.session import ApiKeyAuth
 from argus_ray.client.transport import Tries, checked_url, options
@@ -48,6 +48,11 @@ class Client:
         self.uploads = resources.Uploads(self)
         self.frames = resources.Frames(self)
         self.jobs = resources.Jobs(self)
+        self.labels = annotation_resources.Labels(self)
+        self.annotations = annotation_resources.Annotations(self)
+        self.tracks = annotation_resources.Tracks(self)
+        self.verdicts = annotation_resources.Verdicts(self)
+        self.review = annotation_resources.Review(self)
 
     def send(self, call: Call[T]) -> T:
         """Run one call. Raises what the API's problem names, or Unavailable when nothing answers."""
@@ -130,6 +135,11 @@ class AsyncClient:
         self.uploads = resources.AsyncUploads(self)
         self.frames = resources.AsyncFrames(self)
         self.jobs = resources.AsyncJobs(self)
+        self.labels = annotation_resources.AsyncLabels(self)
+        self.annotations = annotation_resources.AsyncAnnotations(self)
+        self.tracks = annotation_resources.AsyncTracks(self)
+        self.verdicts = annotation_resources.AsyncVerdicts(self)
+        self.review = annotation_resources.AsyncReview(self)
 
     async def send(self, call: Call[T]) -> T:
         """Run one call. Raises what the API's problem names, or Unavailable when nothing answers."""
