@@ -240,7 +240,7 @@ def _with_holes(rings: Sequence[Int]) -> shapely.MultiPolygon:
             np.concatenate(rings), indices=np.repeat(np.arange(len(rings)), [len(ring) for ring in rings])
         )
     )
-    clockwise = np.array([_signed_area(ring) > 0 for ring in rings], dtype=np.bool_)
+    clockwise = np.array([signed_area(ring) > 0 for ring in rings], dtype=np.bool_)
     order = np.flatnonzero(clockwise)[np.argsort(shapely.area(shapes[clockwise]))]
     outlines, holes = shapes[order], np.flatnonzero(~clockwise)
     hole, outline = shapely.STRtree(outlines).query(shapes[holes], predicate="covered_by")
@@ -252,7 +252,7 @@ def _with_holes(rings: Sequence[Int]) -> shapely.MultiPolygon:
     return shapely.MultiPolygon([(rings[place], inner) for place, inner in zip(order.tolist(), within, strict=True)])
 
 
-def _signed_area(ring: Int | Float) -> float:
+def signed_area(ring: Int | Float) -> float:
     """Positive clockwise on the screen, where y goes down (the shoelace formula)."""
     x, y = ring.T
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
