@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from argus_ray.annotations import lettering
+from argus_ray.annotations.overlay import Drawn, draw
 
 UInt8 = npt.NDArray[np.uint8]
 
@@ -20,11 +21,15 @@ _TITLE_PX, _TEXT_PX, _GAP, _FRAME = 17, 13, 12, 3
 
 @dataclass(frozen=True)
 class Cell:
-    """`picture`: a file's bytes, or pixels uint8 [H, W, 3]; `marked` draws a frame around it."""
+    """`picture`: a file's bytes, or pixels uint8 [H, W, 3]; `marked` draws a frame around it.
+
+    `items` are drawn on it once it has its size on the sheet: so their lines and letters suit it.
+    """
 
     picture: bytes | UInt8
     text: str
     marked: bool = False
+    items: Sequence[Drawn] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def sheet(rows: Sequence[Row], cell: tuple[int, int] = (240, 150)) -> UInt8:
     A row is as high as its highest picture.
     """
     wide, high = cell
-    pictures = [[_fitted(one.picture, cell) for one in row.cells] for row in rows]
+    pictures = [[_shown(one, cell) for one in row.cells] for row in rows]
     heights = [max((picture.height for picture in row), default=0) for row in pictures]
     columns = max([1, *(len(row.cells) for row in rows)])
     tops = [_GAP]
@@ -77,11 +82,11 @@ def _title_height(row: Row) -> int:
     return _TITLE_PX + _GAP if row.title else 0
 
 
-def _fitted(picture: bytes | UInt8, cell: tuple[int, int]) -> Image.Image:
-    """Smaller where it must be, and as large as it is otherwise."""
-    opened = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
-    opened.thumbnail(cell, Image.Resampling.LANCZOS)
-    return opened.convert("RGB")
+def _shown(one: Cell, cell: tuple[int, int]) -> Image.Image:
+    """Its picture, made smaller where it must be, with its items."""
+    picture = Image.open(io.BytesIO(one.picture)) if isinstance(one.picture, bytes) else Image.fromarray(one.picture)
+    picture.thumbnail(cell, Image.Resampling.LANCZOS)
+    return Image.fromarray(draw(np.asarray(picture.convert("RGB")), one.items))
 
 
 def _write(

@@ -36,7 +36,7 @@ class Output:
     """What is made of each kept picture."""
 
     long_side: int = 1920
-    """A JPEG keeps the displayed size up to this long side, in pixels."""
+    """A picture keeps the displayed size up to this long side, in pixels."""
     quality: int = 85
     model_size: int = 224
     """Side of the square that the model gets; the picture is squashed into it (SigLIP's convention)."""
@@ -87,11 +87,16 @@ class Picture:
         size = self.painter.output.model_size
         return self.painter.orientation.apply(self._rgb(self._base if self._is_plain else self.frame, size, size))
 
+    def displayed(self) -> UInt8:
+        """uint8 [H, W, 3], RGB, in displayed geometry."""
+        return self.painter.orientation.apply(
+            self._rgb(self._base if self._is_plain else self.frame, *self._coded_size)
+        )
+
     def jpeg(self) -> bytes:
         """Baseline JPEG, 4:2:0, in displayed geometry."""
-        rgb = self._rgb(self._base if self._is_plain else self.frame, *self._coded_size)
         encoded: bytes = simplejpeg.encode_jpeg(
-            self.painter.orientation.apply(rgb),
+            self.displayed(),
             quality=self.painter.output.quality,
             colorspace="RGB",
             colorsubsampling="420",
