@@ -185,6 +185,10 @@ class JobCancelled(ArgusError):
     type, title, status = "job-cancelled", "The job was cancelled", 409
 
 
+class BudgetExceeded(ArgusError):
+    type, title, status = "budget-exceeded", "The project has used up its GPU-seconds of this month", 402
+
+
 # -- models --------------------------------------------------------------------------------------
 
 

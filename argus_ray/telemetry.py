@@ -60,3 +60,30 @@ class IngestMetrics:
         self.videos_failed = counter("argus_videos_failed", "Videos that failed, for whatever reason.")
         self.segments_queued = gauge("argus_segments_queued", "Segments that wait to be claimed.")
         self.segments_running = gauge("argus_segments_running", "Segments that some run holds.")
+
+
+class ConceptMetrics:
+    """Counters of a run of autolabel or track. Make it once in a process that Ray knows."""
+
+    def __init__(self, pool: str) -> None:
+        from ray.util.metrics import Counter
+
+        def counter(name: str, description: str) -> Counter:
+            return Counter(name, description=description, tag_keys=("pool",)).set_default_tags({"pool": pool})
+
+        self.frames_asked = counter("argus_frames_asked", "Frames on which a model was asked for labels.")
+        self.objects_found = counter("argus_objects_found", "Objects that it found there.")
+        self.device_seconds = counter("argus_device_seconds", "Seconds of the model's device.")
+        self.chunks_lost = counter("argus_answers_lost", "Answers refused since another run held their segment.")
+        self.jobs_ended = counter("argus_jobs_ended", "Jobs that succeeded or failed.")
+
+    def count(self, outcome: str, *, frames: int, found: int, compute_s: float) -> None:
+        for metric, amount in (
+            (self.frames_asked, frames),
+            (self.objects_found, found),
+            (self.device_seconds, compute_s),
+            (self.chunks_lost, int(outcome == "lost")),
+            (self.jobs_ended, int(outcome in {"succeeded", "failed"})),
+        ):
+            if amount:
+                metric.inc(amount)

@@ -5,9 +5,10 @@ lost notification, a restart of Postgres or of its own process delay things and 
 the place of a run is taken in Postgres, and a run too many ends at once.
 
     told or seen                                    done
-    a segment is queued, an upload was announced    start a run of ingest unless one takes new work
+    a segment is queued, an upload was announced    start a run of its pool unless one takes new work
     vectors wait to be folded                       start a run of fold, likewise
     a run's lease lapsed, a segment stands still    give its segments back
+    nothing is left of a running job                end it: its last segments went with their videos
     messages that the database cannot send          post them to Realtime
     every minute                                    posters that could not be stored; what is over is swept
 """
@@ -30,12 +31,13 @@ from ray import serve
 from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.serve import Application
 
-from argus_ray.catalog import broadcasts, fold, runs, segments
+from argus_ray.catalog import broadcasts, fold, runs, segments, work
 from argus_ray.catalog.bell import Bell
 from argus_ray.catalog.connect import Database, listen_url, worker_url
 from argus_ray.errors import ArgusError, Unavailable
 from argus_ray.pipelines import posters
 from argus_ray.s3 import S3
+from argus_ray.schemas.job import JobKind
 from argus_ray.settings import Settings
 from argus_ray.sweeper import Swept, sweep
 from argus_ray.telemetry import log_to_stderr
@@ -43,6 +45,13 @@ from argus_ray.thumbnails import Thumbnails
 
 log = logging.getLogger(__name__)
 
+POOLS = {
+    "ingest": (JobKind.INGEST,),
+    "autolabel": (JobKind.AUTOLABEL,),
+    "track": (JobKind.TRACK,),
+    "datasets": (JobKind.FREEZE, JobKind.EXPORT, JobKind.IMPORT),
+}
+"""The kinds of work that the runs of a pool do; `jobs/<pool>.py` is the entry point of each."""
 POLL_S = 5.0
 CHORES_S = 60.0
 STARTING_S = 90.0
@@ -127,7 +136,7 @@ class Watch:
         self.chores_at = 0.0
         self.starters = {
             pool: Starter(pool, f"{shlex.quote(sys.executable)} -m jobs.{pool}", client, runtime_env)
-            for pool in ("ingest", "fold")
+            for pool in (*POOLS, "fold")
         }
 
     def turn(self, *, upload_announced: bool = False) -> None:
@@ -148,10 +157,9 @@ class Watch:
 
     def start_runs(self, *, upload_announced: bool) -> None:
         with self.database.transaction() as tx:
-            wanted = {
-                "ingest": tx.one(segments.wanted()) or upload_announced,
-                "fold": tx.one(fold.wanted()),
-            }
+            wanted = {pool: any(tx.one(segments.wanted(kind)) for kind in kinds) for pool, kinds in POOLS.items()}
+            wanted["ingest"] |= upload_announced
+            wanted["fold"] = tx.one(fold.wanted())
             alive = {pool for pool in wanted if tx.maybe(runs.accepting(pool)) is not None}
             now = tx.one(runs.clock())
         for pool, starter in self.starters.items():
@@ -165,6 +173,9 @@ class Watch:
         with self.database.transaction() as tx:
             back = tx.all(segments.reclaim(stale_s=self.stale_s, nodes=_living_nodes()))
             gone = tx.all(runs.bury())
+            for job_id in tx.all(work.left_alone()):
+                tx.maybe(segments.lock_job(job_id))
+                tx.maybe(work.settle(job_id))
         if back:
             log.warning("%d segments were given back: their runs are gone, or they stood still", len(back))
         if gone:

@@ -18,16 +18,16 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, cast
-from uuid import UUID, uuid4
+from typing import cast
+from uuid import UUID
 
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import Dataset
 
-from argus_ray import leases
-from argus_ray.catalog import ingest, models, runs, segments
+from argus_ray.catalog import ingest, models, segments
 from argus_ray.catalog.connect import Database, listen_url, worker_url
 from argus_ray.models.loading import resolve, weights_id
+from argus_ray.pipelines import running
 from argus_ray.pipelines.stages.catalog_writer import CatalogWriter
 from argus_ray.pipelines.stages.frame_embedder import FrameEmbedder
 from argus_ray.pipelines.stages.frame_extractor import FrameExtractor
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 
 POOL = "ingest"
 IN_FLIGHT = 2  # rows in an actor's hands: enough for segments of a CPU-second, the scheduling loop ticks at 0.1 s
-READER_CPUS = WRITER_CPUS = 0.01
 EXTRACTOR_CPUS = 0.5
 EMBEDDER_CPUS = 0.3
 EMBEDDER_GPUS = 0.5  # where there are any: one GPU then also holds the deployment that search asks
@@ -53,37 +52,22 @@ def run(settings: Settings, *, pool: str = POOL) -> bool:
     """Take the pool's place and drain the queue; False at once where another run has the place."""
     url = worker_url(settings)
     with closing(Database(url)) as database:
-        return _run(settings, pool, url, database)
+        return _run(settings, pool, database)
 
 
-def _run(settings: Settings, pool: str, url: str, database: Database) -> bool:
+def _run(settings: Settings, pool: str, database: Database) -> bool:
     model = database.retry(lambda tx: tx.one(models.by_weights("siglip2", _weights_id(settings))))
-    run_id, ray_job_id = uuid4(), ray.get_runtime_context().get_job_id()
-    placed = database.retry(
-        lambda tx: tx.maybe(
-            runs.place(
-                run_id,
-                pool=pool,
-                kind="ingest",
-                lease_s=settings.lease_s,
-                max_life_s=settings.max_life_s,
-                ray_job_id=ray_job_id,
-            )
-        )
-    )
-    if placed is None:
-        log.info("another run of pool %s is alive", pool)
-        return False
-    log.info("run %s of pool %s begins with model %s", run_id, pool, model.uri)
-    with leases.kept(url, run_id, lease_s=settings.lease_s, max_life_s=settings.max_life_s):
+    with running.placed(settings, database, pool=pool, kind="ingest") as run_id:
+        if run_id is None:
+            return False
+        log.info("it embeds with model %s", model.uri)
         follow(written(pipeline(settings, run_id, model)), database, IngestMetrics(pool))
-    log.info("run %s of pool %s has ended", run_id, pool)
     return True
 
 
 def pipeline(settings: Settings, run_id: UUID, model: EmbeddingModel) -> Dataset:
     """The stages. Lazy: nothing is claimed before its rows are read."""
-    _set_context()
+    running.set_context()
     url = worker_url(settings)
     reading = Reading(
         database_url=url,
@@ -93,25 +77,25 @@ def pipeline(settings: Settings, run_id: UUID, model: EmbeddingModel) -> Dataset
         linger_s=settings.linger_s,
     )
     dataset = (
-        ray.data.read_datasource(VideoQueue(reading), override_num_blocks=1, num_cpus=READER_CPUS)
+        ray.data.read_datasource(VideoQueue(reading), override_num_blocks=1, num_cpus=running.READER_CPUS)
         .flat_map(
             FrameExtractor,
             fn_constructor_args=(settings, model.image_size),
-            compute=_pool(settings.extractors, IN_FLIGHT),
+            compute=running.actors(settings.extractors, IN_FLIGHT),
             num_cpus=EXTRACTOR_CPUS,
         )
         .map(
             FrameEmbedder,
             fn_constructor_args=(settings,),
-            compute=_pool(settings.embedders, IN_FLIGHT),
+            compute=running.actors(settings.embedders, IN_FLIGHT),
             num_cpus=EMBEDDER_CPUS,
-            num_gpus=_embedder_gpus(settings),
+            num_gpus=running.gpus(settings, EMBEDDER_GPUS),
         )
         .map(
             CatalogWriter,
             fn_constructor_args=(url, model.number, settings.max_attempts),
-            compute=_pool(1, 4),
-            num_cpus=WRITER_CPUS,
+            compute=running.actors(1, 4),
+            num_cpus=running.WRITER_CPUS,
         )
     )
     dataset.set_name("argus_ingest")
@@ -120,8 +104,7 @@ def pipeline(settings: Settings, run_id: UUID, model: EmbeddingModel) -> Dataset
 
 def written(dataset: Dataset) -> Iterator[Written]:
     """What the writer says, as it says it."""
-    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        yield from cast("list[Written]", batch.to_pylist())
+    return cast("Iterator[Written]", running.said(dataset))
 
 
 def follow(rows: Iterator[Written], database: Database, metrics: IngestMetrics) -> None:
@@ -156,25 +139,6 @@ def _gauge(database: Database, metrics: IngestMetrics) -> None:
     depth = database.retry(lambda tx: tx.one(segments.depth()))
     metrics.segments_queued.set(depth.queued)
     metrics.segments_running.set(depth.running)
-
-
-def _embedder_gpus(settings: Settings) -> float | None:
-    """Ray hides the GPUs from whoever does not ask for one. None: there is none, or it is not wanted."""
-    wanted = settings.device == "cuda" or (settings.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
-    return EMBEDDER_GPUS if wanted else None
-
-
-def _set_context() -> None:
-    """Before a dataset is made. Each of these was measured."""
-    context = DataContext.get_current()
-    context.target_max_block_size = 1  # else a reader that holds work yields nothing until it ends
-    context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = -1  # an idle run is no failure; leases and give-back watch instead
-    context.issue_detectors_config.detectors = []  # a hint about memory every 30 s
-
-
-def _pool(size: int, in_flight: int) -> Any:
-    return ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=in_flight)
 
 
 def _weights_id(settings: Settings) -> str:

@@ -28,7 +28,6 @@ from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
-import ray
 
 from argus_ray import s3 as objects
 from argus_ray.catalog import ingest, segments
@@ -48,6 +47,7 @@ from argus_ray.errors import (
 )
 from argus_ray.pipelines import settling
 from argus_ray.pipelines.posters import NO_POSTER, poster_of
+from argus_ray.pipelines.stages.attempts import is_preempted, this_node
 from argus_ray.pipelines.stages.rows import ClaimedSegment, FrameChunk
 from argus_ray.s3 import S3
 from argus_ray.schemas.video import SamplingPolicy
@@ -121,9 +121,8 @@ class FrameExtractor:
     # -- beginning and giving up ---------------------------------------------------------------------
 
     def _start(self, claim: Claim) -> Started | None:
-        before = self.database.retry(lambda tx: tx.maybe(segments.started_before(claim)))
-        preempted = before is not None and before not in _alive_nodes()
-        node = _this_node()
+        preempted = is_preempted(self.database, claim)
+        node = this_node()
         return self.database.retry(lambda tx: tx.maybe(ingest.start(claim, node=node, preempted=preempted)))
 
     def _again(self, segment: Started, error: ArgusError) -> None:
@@ -370,14 +369,3 @@ def _patiently(work: Callable[[], None], patience_s: float) -> None:
             wait_s = min(wait_s * 2, 5)
         else:
             return
-
-
-def _this_node() -> str:
-    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else "local"
-
-
-def _alive_nodes() -> set[str]:
-    """Nodes that may still hold a process of an earlier call. Empty answers would forgive every crash, so never empty."""
-    if not ray.is_initialized():
-        return {"local"}
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}

@@ -67,3 +67,34 @@ class Written(TypedDict):
     outcome: Literal["kept", "done", "ready", "failed", "lost", "again"]
     frames: int
     dropped: int
+
+
+class AnsweredChunk(ClaimedSegment):
+    """What a model answers on some frames of one segment. `asked` and `found` are JSON lists of what arriving.py calls so;
+    `frames` were read, which took the model's device `compute_s`.
+    """
+
+    job_id: str
+    project_id: str
+    kind: str
+    chunk: int
+    last: bool
+    progress: float
+    frames: int
+    labels: int
+    compute_s: float
+    warnings: str
+    asked: str
+    found: str
+
+
+class Answered(TypedDict):
+    """What became of a chunk: `kept`, `done` with its segment, `succeeded` or `failed` with its job, `lost` (another run
+    holds the segment, or the job was cancelled), `again` (the segment is queued again), `stopped` (the month is used up).
+    """
+
+    job_id: str
+    outcome: Literal["kept", "done", "succeeded", "failed", "lost", "again", "stopped"]
+    frames: int
+    found: int
+    compute_s: float

@@ -1,0 +1,109 @@
+"""ProposalWriter: a chunk's answers are one fenced transaction with its number, and with what it has cost."""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import partial
+from typing import Any, Literal
+from uuid import UUID
+
+from argus_ray.catalog import arriving, budgets, segments, work
+from argus_ray.catalog.arriving import Arriving, Asked
+from argus_ray.catalog.connect import Database
+from argus_ray.catalog.statement import Tx
+from argus_ray.errors import ArgusError, FenceLost, Unavailable
+from argus_ray.pipelines import ends
+from argus_ray.pipelines.stages.attempts import claim_of
+from argus_ray.pipelines.stages.rows import Answered, AnsweredChunk
+
+log = logging.getLogger(__name__)
+
+Outcome = Literal["kept", "done", "succeeded", "failed", "lost", "again", "stopped"]
+
+
+class ProposalWriter:
+    """AnsweredChunk in, Answered out. Raises Unavailable only, when Postgres is gone for longer than `patience_s`.
+
+    `device` is where the model runs, for the rate that is learnt.
+    """
+
+    def __init__(
+        self, database_url: str, model_id: UUID, device: str, max_attempts: int, patience_s: float = 300
+    ) -> None:
+        self.database = Database(database_url, patience_s=patience_s)
+        self.model_id, self.device, self.max_attempts = model_id, device, max_attempts
+
+    def __call__(self, chunk: AnsweredChunk) -> Answered:
+        outcome = self._outcome(chunk)
+        wrote = outcome in {"kept", "done", "succeeded", "stopped"}
+        return Answered(
+            job_id=chunk["job_id"],
+            outcome=outcome,
+            frames=chunk["frames"] if wrote else 0,
+            found=len(json.loads(chunk["found"])) if wrote else 0,
+            compute_s=chunk["compute_s"] if wrote else 0.0,
+        )
+
+    def _outcome(self, chunk: AnsweredChunk) -> Outcome:
+        claim, job_id = claim_of(chunk), UUID(chunk["job_id"])
+        try:
+            return self.database.retry(partial(self._keep, chunk=chunk))
+        except FenceLost:
+            log.info("segment %s is not with this run: chunk %d was not written", claim.segment_id, chunk["chunk"])
+            return "lost"
+        except Unavailable:
+            raise
+        except Exception as error:  # whatever is wrong with this chunk must not stop the others
+            log.exception("chunk %d of segment %s could not be written", chunk["chunk"], claim.segment_id)
+            reason = (
+                error if isinstance(error, ArgusError) else ArgusError(f"what was found could not be written: {error}")
+            )
+            most = self.max_attempts
+        try:
+            return self.database.retry(
+                lambda tx: ends.retry_or_fail(tx, claim, job_id, reason.reason(), max_attempts=most)
+            )
+        except FenceLost:
+            return "lost"
+
+    def _keep(self, tx: Tx, *, chunk: AnsweredChunk) -> Outcome:
+        claim, job_id, project_id = claim_of(chunk), UUID(chunk["job_id"]), UUID(chunk["project_id"])
+        tx.maybe(segments.lock_job(job_id))
+        found = [_arriving(one) for one in json.loads(chunk["found"])]
+        joined = tx.one(
+            work.join(
+                claim,
+                chunk=chunk["chunk"],
+                last=chunk["last"],
+                frames=chunk["frames"],
+                found=len(found),
+                compute_s=chunk["compute_s"],
+                progress=chunk["progress"],
+                warnings=json.loads(chunk["warnings"]),
+            )
+        )
+        if joined.is_new:
+            asked = [_asked(one) for one in json.loads(chunk["asked"])]
+            arriving.propose(tx, project_id, self.model_id, job_id, asked, found)
+            seconds = chunk["compute_s"]
+            tx.run(budgets.spend(project_id, kind=chunk["kind"], gpu_seconds=seconds, frames=chunk["frames"]))
+        if joined.is_complete:
+            rate = budgets.measure(
+                claim.segment_id, kind=chunk["kind"], model_id=self.model_id, device=self.device, labels=chunk["labels"]
+            )
+            tx.run(rate)
+            return ends.finish(tx, claim, job_id)
+        spent = tx.one(budgets.spent(project_id))
+        if spent.is_used_up:
+            tx.maybe(work.stop(job_id, spent.reached().reason()))
+            return "stopped"
+        return "kept"
+
+
+def _asked(one: dict[str, Any]) -> Asked:
+    return Asked(UUID(one["video_id"]), one["pts_us"], UUID(one["label_id"]), one["presence"])
+
+
+def _arriving(one: dict[str, Any]) -> Arriving:
+    return Arriving(**{**one, "video_id": UUID(one["video_id"]), "label_id": UUID(one["label_id"])})
