@@ -17,7 +17,7 @@ from typing import IO, Any
 import ijson
 
 from argus_ray import rle
-from argus_ray.datasets import pixels
+from argus_ray.datasets import losses, pixels
 from argus_ray.datasets.archives import Source, ZipWriter
 from argus_ray.datasets.pixels import Place
 from argus_ray.datasets.records import SPLITS, Category, Contents, Frame, Instance, Picture
@@ -34,6 +34,10 @@ _KNOWN = {
 _OWN_ATTRIBUTES = {"occluded", "track_id", "keyframe", "outside"}  # as Datumaro and CVAT name them
 
 # -- out -----------------------------------------------------------------------------------------
+
+
+def picture_path(picture: Picture) -> str:
+    return f"images/{picture.split}/{picture.file}"
 
 
 def write(contents: Contents, out: ZipWriter, report: Report) -> None:
@@ -94,12 +98,7 @@ def _annotations(contents: Contents, split: str, report: Report) -> Iterator[dic
     category = {one.name: one.number for one in contents.categories}
     number = 0
     for image, frame in enumerate(_of(contents, split), 1):
-        if frame.verdicts:
-            report.once("verdicts-lost", "COCO has no place for what a person has said of a label in a picture")
-        for instance in frame.instances:
-            if instance.box is None:
-                report.once("tags-lost", "COCO has no tags of pictures")
-                continue
+        for instance in losses.told(frame, "coco", report):
             if instance.outside:
                 continue
             number += 1
@@ -129,8 +128,6 @@ def _annotations(contents: Contents, split: str, report: Report) -> Iterator[dic
 def _shape(instance: Instance, picture: Picture, report: Report) -> dict[str, Any]:
     assert instance.box is not None
     bbox = list(pixels.box_px(instance.box, picture))
-    if instance.kind is Kind.POINTS:
-        report.once("points-lost", "COCO instances have no points: the box around them is written")
     covered = pixels.outline(instance, picture)
     if covered is None:
         return {"segmentation": [], "bbox": bbox, "area": bbox[2] * bbox[3]}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from argus_ray import rle
+from argus_ray.annotations import polygons
 from argus_ray.datasets.records import Box, Instance, Picture, Point, Polygon
 from argus_ray.datasets.report import Report
 from argus_ray.errors import InvalidRequest
@@ -14,6 +15,9 @@ from argus_ray.schemas.annotation import MOST_POINTS, Kind
 
 OUTSIDE_PX = 1.0
 """So far beyond the edge is rounding, and not worth a line."""
+
+TOLERANCE_PX = 0.5
+"""How far the polygon around a mask may lie from its edge."""
 
 
 class Place:
@@ -109,7 +113,23 @@ def outline(instance: Instance, picture: Picture) -> Rle | None:
     if instance.kind is Kind.MASK:
         return instance.mask_at(picture.height, picture.width)
     if instance.kind is Kind.POLYGON and instance.polygon:
-        from argus_ray.annotations import polygons
-
         return polygons.to_rle(instance.polygon, (picture.height, picture.width))
     return None
+
+
+def rings(instance: Instance, picture: Picture) -> Polygon:
+    """The polygon that stands nearest to a shape; [] for a mask without pixels."""
+    if instance.polygon is not None:
+        return instance.polygon
+    mask = instance.mask_at(picture.height, picture.width)
+    if mask is not None:
+        return polygons.from_rle(mask, tolerance_px=TOLERANCE_PX)
+    assert instance.box is not None
+    x, y, w, h = instance.box
+    return [[[(x, y), (x + w, y), (x + w, y + h), (x, y + h)]]]
+
+
+def boxed(box: Box, picture: Picture) -> Rle:
+    """The pixels of a box, as runs at the picture's size."""
+    x, y, w, h = box
+    return polygons.to_rle([[[(x, y), (x + w, y), (x + w, y + h), (x, y + h)]]], (picture.height, picture.width))

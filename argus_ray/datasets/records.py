@@ -24,6 +24,9 @@ Polygon = list[list[list[Point]]]
 
 SPLITS = ("train", "val", "test")
 
+UNNAMED = "object"
+"""The label of what a file gives no class."""
+
 
 @dataclass(frozen=True, slots=True)
 class Category:
@@ -109,6 +112,8 @@ class Clip:
     width: int | None = None
     height: int | None = None
     frames: int = 0
+    tracks: int = 0
+    """The largest number of a track."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from argus_ray.schemas.common import JsonObject, Name, Request, Schema, Timestam
 Split = Literal["train", "val", "test"]
 Format = Literal["coco", "coco-video", "yolo-detect", "yolo-segment", "yolo-track", "cvat-video", "mot", "parquet"]
 ImportFormat = Literal[
-    "coco", "yolo-detect", "yolo-segment", "yolo-track", "cvat-video", "cvat-images", "mot", "voc", "sav", "parquet"
+    "coco", "coco-video", "yolo-detect", "yolo-segment", "yolo-track", "cvat-video", "cvat-images", "mot", "voc", "sav", "parquet"
 ]
 
 
