@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 from uuid import UUID
 
 from argus_ray import rle
+from argus_ray.annotations import attributes, polygons
+from argus_ray.annotations.attributes import Place
 from argus_ray.catalog import annotations as annotation_rows
 from argus_ray.catalog import history, labels, tracks
 from argus_ray.catalog.annotations import Canvas, Row
@@ -37,7 +38,7 @@ async def create(tx: AsyncTx, project_id: UUID, new: Sequence[AnnotationCreate])
     """All of them, or none. Raises InvalidRequest, naming the one at fault; Conflict where an id is taken, or a track has
     a keyframe at that time.
     """
-    known = await _labels(tx, project_id, [one.label_id for one in new])
+    known = await labels_in_use(tx, project_id, [one.label_id for one in new])
     canvases = {
         c.video_id: c for c in await tx.all(annotation_rows.canvases(project_id, [one.video_id for one in new]))
     }
@@ -60,7 +61,7 @@ async def changes(tx: AsyncTx, now: Annotation, change: AnnotationUpdate) -> Row
     if now.track_id is not None and is_relabelled:
         raise Conflict(f"it is a keyframe of track {now.track_id}: change that one's label, and its keyframes follow")
     canvas = await get_canvas(tx, now.project_id, now.video_id)
-    label = (await _labels(tx, now.project_id, [label_id], also_archived=now.label_id))[label_id]
+    label = (await labels_in_use(tx, now.project_id, [label_id], also_archived=now.label_id))[label_id]
     row = await _reshaped(change, canvas) | _ends(now, change, canvas)
     if row.get("kind") or is_relabelled:
         row |= {"label_id": str(label_id), "source": Source.HUMAN, "state": State.ACCEPTED, "reason": None}
@@ -69,7 +70,7 @@ async def changes(tx: AsyncTx, now: Annotation, change: AnnotationUpdate) -> Row
     row |= {name: getattr(change, name) for name in ("outside", "occluded") if getattr(change, name) is not None}
     if change.attributes is not None or is_relabelled:
         given = now.attributes if change.attributes is None else change.attributes
-        row["attributes"] = checked_attributes(given, label)
+        row["attributes"] = attributes.check(given, label.attributes, "keyframe" if now.track_id else "annotation")
     return row | reviewed(change.state, change.reason, now.state)
 
 
@@ -133,15 +134,20 @@ def measured(shape: Shape, canvas: Canvas) -> Row:
         return row | shape.box.model_dump() | {"area_px": round(shape.box.w * shape.box.h * pixels)}
     if shape.mask is not None:
         mask = rle.Rle(shape.mask.size, shape.mask.counts)
-        rle.check(mask, (canvas.height, canvas.width))
+        try:
+            rle.check(mask, (canvas.height, canvas.width))
+        except InvalidRequest as error:
+            raise InvalidRequest(f"/mask: {error.detail}", **error.facts) from error
         x, y, w, h = rle.bbox(mask)
         if not w:
             raise InvalidRequest("/mask/counts: the mask has no pixel: leave the annotation out, or say `outside`")
         box = {"x": x / canvas.width, "y": y / canvas.height, "w": w / canvas.width, "h": h / canvas.height}
         return row | box | {"counts": mask.counts, "area_px": rle.area(mask)}
     if shape.polygon is not None:
-        row |= {"polygon": shape.polygon} | _bounds([point for part in shape.polygon for point in part[0]])
-        return row
+        polygons.check(shape.polygon)
+        box = dict(zip("xywh", polygons.bbox(shape.polygon), strict=True))
+        covered = rle.area(polygons.to_rle(shape.polygon, (canvas.height, canvas.width)))
+        return row | box | {"polygon": shape.polygon, "area_px": covered}
     if shape.points is not None:
         return row | {"points": shape.points, "area_px": 0} | _bounds(shape.points)
     return row
@@ -152,27 +158,20 @@ def _bounds(points: Sequence[tuple[float, float]]) -> Row:
     return {"x": min(xs), "y": min(ys), "w": max(xs) - min(xs), "h": max(ys) - min(ys)}
 
 
-def checked_attributes(given: Mapping[str, Any], label: Label) -> dict[str, Any]:
-    """Raises InvalidRequest where the label has no such attribute."""
-    if unknown := sorted(set(given) - {one.name for one in label.attributes}):
-        raise InvalidRequest(f"/attributes: the label {label.name!r} has no attribute {unknown[0]!r}")
-    return dict(given)
-
-
-async def _labels(
+async def labels_in_use(
     tx: AsyncTx, project_id: UUID, label_ids: Sequence[UUID], *, also_archived: UUID | None = None
 ) -> dict[UUID, Label]:
     """These labels, which stay in use until the transaction ends. Raises InvalidRequest where one is not."""
     known = {label.id: label for label in await tx.all(labels.in_use(project_id, sorted(set(label_ids))))}
     for place, label_id in enumerate(label_ids):
         if label_id not in known:
-            raise InvalidRequest(f"annotation {place}: the project has no label {label_id}: see its labels")
+            raise InvalidRequest(f"/annotations/{place}/label_id: the project has no label {label_id}: see its labels")
         label = known[label_id]
         if label.archived_at is not None and label_id != also_archived:
             instead = (
                 f"use {label.merged_into}, which it was merged into" if label.merged_into else "unarchive it first"
             )
-            raise InvalidRequest(f"annotation {place}: the label {label.name!r} is archived: {instead}")
+            raise InvalidRequest(f"/annotations/{place}/label_id: the label {label.name!r} is archived: {instead}")
     return known
 
 
@@ -187,14 +186,17 @@ def _checked(
     try:
         _check_track(one, followed)
         return {
-            **placed(one, one.pts_us, _known(canvases, one.video_id), known[one.label_id]),
+            **placed(
+                one, _known(canvases, one.video_id), known[one.label_id], "keyframe" if one.track_id else "annotation"
+            ),
             "id": str(one.id) if one.id else None,
             "video_id": str(one.video_id),
             "label_id": str(one.label_id),
             "track_id": str(one.track_id) if one.track_id else None,
         }
     except InvalidRequest as error:
-        raise InvalidRequest(f"annotation {place}: {error.detail}", **error.facts) from error
+        where = f"/annotations/{place}" + ("" if error.detail.startswith("/") else ": ")
+        raise InvalidRequest(where + error.detail, **error.facts) from error
 
 
 def _known(canvases: Mapping[UUID, Canvas], video_id: UUID) -> Canvas:
@@ -215,21 +217,21 @@ def _check_track(one: AnnotationCreate, followed: Mapping[UUID, Track]) -> None:
         )
 
 
-def placed(one: AnnotationCreate | Keyframe, pts_us: int, canvas: Canvas, label: Label) -> Row:
+def placed(one: AnnotationCreate | Keyframe, canvas: Canvas, label: Label, place: Place) -> Row:
     """What a person's new annotation or keyframe is, but for what it belongs to. Raises InvalidRequest."""
     if canvas.width is None or canvas.height is None:
         raise Conflict("the video's size is not known yet: wait until it is ready")
-    for name, at in (("pts_us", pts_us), ("end_us", one.end_us)):
+    for name, at in (("pts_us", one.pts_us), ("end_us", one.end_us)):
         if at is not None and not canvas.first_us <= at <= canvas.last_us:
             raise InvalidRequest(
                 f"/{name}: {at} is outside of the video, which lasts from {canvas.first_us} to {canvas.last_us}"
             )
     return measured(one, canvas) | {
-        "pts_us": pts_us,
+        "pts_us": one.pts_us,
         "end_us": one.end_us,
         "outside": one.outside,
         "occluded": one.occluded,
-        "attributes": checked_attributes(one.attributes, label),
+        "attributes": attributes.check(one.attributes, label.attributes, place),
         "source": Source.HUMAN,
         "state": State.ACCEPTED,
     }

@@ -320,3 +320,16 @@ def reject(project_id: UUID, which: AnnotationFilter, reason: str) -> Statement[
 def _filter(project_id: UUID, which: AnnotationFilter) -> dict[str, Any]:
     given = {name: value for name, value in which if name != "state"}
     return {"project_id": project_id, "states": list(which.state or [State.PROPOSED]), **given}
+
+
+def delete_all(project_id: UUID, annotation_ids: Sequence[UUID]) -> Statement[None]:
+    """Delete these; each can be restored."""
+    return Statement(
+        type(None),
+        """
+        update annotations set deleted_at = now()
+        where project_id = %(project_id)s and id = any (%(ids)s) and deleted_at is null
+        """,
+        project_id=project_id,
+        ids=list(annotation_ids),
+    )

@@ -180,7 +180,11 @@ def _take_back(project_id: UUID, model_id: UUID, job_id: UUID | None, asked: lis
           and (a.track_id is null or exists (
             select from tracks t
             where t.project_id = a.project_id and t.id = a.track_id and t.source = 'model' and t.state = 'proposed'
-              and t.version = 1 and t.job_id is distinct from %(job_id)s))
+              and t.version = 1 and t.job_id is distinct from %(job_id)s
+              and not exists (
+                select from annotations k
+                where k.project_id = t.project_id and k.track_id = t.id
+                  and (k.source <> 'model' or k.state <> 'proposed' or k.version > 1))))
         """,
         project_id=project_id,
         model_id=model_id,

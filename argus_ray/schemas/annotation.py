@@ -1,4 +1,4 @@
-"""Annotations, tracks and verdicts. Coordinates are fractions of the displayed picture, origin top left."""
+"""Annotations and tracks. Coordinates are fractions of the displayed picture, origin top left."""
 
 from __future__ import annotations
 
@@ -262,19 +262,53 @@ class Track(Schema):
 
 
 class TrackLink(Schema):
-    """Two pieces of one track that a job has joined over a border of segments, and why. A cut one joins nothing."""
+    """Two pieces of one track that a job has joined over a border of segments, and why. A cut one joins nothing: what
+    comes after it is `other_track_id` now.
+    """
 
     id: UUID
     project_id: UUID
     video_id: UUID
     job_id: UUID | None = None
     track_id: UUID
+    other_track_id: UUID | None = None
     border_us: int
     iou: float | None = None
     similarity: float | None = None
     score: float | None = None
     state: Literal["joined", "cut"]
     author: str | None = None
+
+
+class TrackSplit(Request):
+    """The time from which on it is another track."""
+
+    at_us: Microseconds
+
+
+class TrackEnd(Request):
+    """The time from which on it is deleted."""
+
+    at_us: Microseconds
+
+
+class TrackMerge(Request):
+    """The track whose keyframes it takes."""
+
+    track_id: UUID
+
+
+class TrackRetrack(Request):
+    """The time of the corrected keyframe from which the model follows again."""
+
+    pts_us: Microseconds
+
+
+class Pieces(Schema):
+    """A track, and what was part of it."""
+
+    track: Track
+    other: Track
 
 
 class Window(Schema):
@@ -295,46 +329,6 @@ class Word(StrEnum):
     PARTIAL = "partial"
 
 
-class VerdictPut(Request):
-    verdict: Word
-
-
-class VerdictsPut(Request):
-    """The same word on many frames, by times of one video."""
-
-    video_id: UUID
-    pts_us: Annotated[list[Microseconds], Field(min_length=1, max_length=10_000)]
-    label_id: UUID
-    verdict: Word
-
-
-class Verdict(Schema):
-    """A person's word on one (frame, label)."""
-
-    project_id: UUID
-    video_id: UUID
-    pts_us: int
-    label_id: UUID
-    verdict: Word
-    author: str | None = None
-    version: int = 1
-    updated_at: Timestamp
-
-
-class Answer(Schema):
-    """A model's word: asked for this label here, it found so many, none included."""
-
-    project_id: UUID
-    video_id: UUID
-    pts_us: int
-    label_id: UUID
-    model_id: UUID
-    found: int
-    presence: float | None = None
-    job_id: UUID | None = None
-    at: Timestamp
-
-
 class HistoryEntry(Schema):
     """An earlier version of an annotation, track or label, and who replaced it when."""
 
@@ -345,6 +339,8 @@ class HistoryEntry(Schema):
 
 
 class Restore(Request):
+    """The earlier version that comes back."""
+
     version: Annotated[int, Field(ge=1)]
 
 

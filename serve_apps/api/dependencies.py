@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -20,12 +21,12 @@ from fastapi.responses import Response
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import TypeAdapter
 
-from argus_ray import auth, s3
+from argus_ray import auth, predicting, s3
 from argus_ray.catalog import projects
 from argus_ray.catalog.connect import as_caller
 from argus_ray.catalog.statement import AsyncTx, Statement
 from argus_ray.cursors import cursor_of, place_of
-from argus_ray.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated
+from argus_ray.errors import Forbidden, PreconditionFailed, PreconditionRequired, Unauthenticated, Unavailable
 from argus_ray.schemas.common import Page, Schema
 from argus_ray.schemas.project import Role
 from argus_ray.search import Embedder
@@ -58,9 +59,21 @@ async def caller(
 Caller = Annotated[auth.Caller, Depends(caller)]
 
 
-async def user_tx(request: Request, who: Caller) -> AsyncIterator[AsyncTx]:
+async def transactions(request: Request, who: Caller) -> predicting.Transactions:
     ip = request.client.host if request.client else ""
-    async with as_caller(request.app.state.database, who.claims, ip=ip, request_id=request.state.request_id) as tx:
+
+    def begin() -> AbstractAsyncContextManager[AsyncTx]:
+        return as_caller(request.app.state.database, who.claims, ip=ip, request_id=request.state.request_id)
+
+    return begin
+
+
+Transactions = Annotated[predicting.Transactions, Depends(transactions)]
+"""As many transactions as the caller as it takes, for what must hold none while it waits."""
+
+
+async def user_tx(begin: Transactions) -> AsyncIterator[AsyncTx]:
+    async with begin() as tx:
         yield tx
 
 
@@ -86,9 +99,17 @@ async def _embedder(request: Request) -> Embedder:
     return held
 
 
+async def _finder(request: Request) -> predicting.Finder:
+    held: predicting.Finder | None = request.app.state.sam3
+    if held is None:
+        raise Unavailable("this installation runs no SAM 3: deploy serve_apps.sam3")
+    return held
+
+
 Settings = Annotated[ArgusSettings, Depends(_settings)]
 S3 = Annotated[s3.S3, Depends(_s3)]
 Siglip2 = Annotated[Embedder, Depends(_embedder)]
+Sam3 = Annotated[predicting.Finder, Depends(_finder)]
 
 
 # -- projects --------------------------------------------------------------------------------------

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from uuid import UUID, uuid4
+
 import httpx
+import numpy as np
 import pytest
 
-from tests.library import library
+from argus_ray import rle
+from tests.library import at_once, library
 
 ANY = {"If-Match": "*"}
 BOX = {"x": 0.1, "y": 0.2, "w": 0.3, "h": 0.4}
@@ -30,22 +35,35 @@ def ann(people):
     return people["annotator"]
 
 
-@pytest.fixture
-def project(place, people):
+@pytest.fixture(scope="module")
+def project(place, people) -> UUID:
     return place.project(people["owner"], **{role: people[role] for role in ("editor", "annotator", "viewer")})
 
 
 @pytest.fixture
-def video(place, people, project) -> str:
+def new_project(place, people) -> UUID:
+    """One without labels."""
+    return place.project(people["owner"], editor=people["editor"], viewer=people["viewer"])
+
+
+@pytest.fixture
+def video(place, project) -> str:
     """A ready video of 640 x 360 and ten seconds, with a frame each second."""
-    job = place.bring(people["owner"], project)
-    place.make_ready(job, *range(0, 10_000_000, 1_000_000))
-    return job["video_id"]
+    (row,) = place.sql(
+        "insert into videos (project_id, name, state, size_bytes, width, height, duration_us, start_us)"
+        " values (%s, 'v', 'ready', 1, 640, 360, 10000000, 0) returning id", project,
+    )  # fmt: skip
+    place.sql(
+        "insert into frames (project_id, video_id, pts_us, id, job_id, segment_number, width, height, size_bytes, why)"
+        " select %s, %s, n * 1000000, uuid_v7(), uuid_v7(), 0, 640, 360, 1, 'fps' from generate_series(0, 9) n",
+        project, row["id"],
+    )  # fmt: skip
+    return str(row["id"])
 
 
 @pytest.fixture
 def car(people, project) -> dict:
-    return make_label(people["editor"], project, name="red car")
+    return make_label(people["editor"], project, name=f"red car {uuid4().hex}")
 
 
 def make_label(client, project, **new) -> dict:
@@ -80,13 +98,152 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["type"].removeprefix("/problems/")
 
 
+def make_track(client, video, label, *times_us, **more) -> dict:
+    """Its box moves to the right by a hundredth each second."""
+    keyframes = [{"pts_us": t, "box": {**BOX, "x": BOX["x"] + t / 1e8}} for t in times_us]
+    answer = client.post(f"/v1/videos/{video}/tracks", json={"label_id": label["id"], "keyframes": keyframes, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def times(client, video, track) -> list[int]:
+    return [one["pts_us"] for one in window(client, video, track_id=track["id"])]
+
+
+def span(client, track) -> tuple[int, int, int]:
+    now = client.get(f"/v1/tracks/{track['id']}").raise_for_status().json()
+    return now["start_us"], now["end_us"], now["keyframes"]
+
+
 # -- labels ----------------------------------------------------------------------------------------
 
 
-def test_a_label_is_asked_for_by_its_name_until_it_has_phrases(people, project):
-    label = make_label(people["editor"], project, name=" red   car ")
+def test_a_label_is_asked_for_by_its_name_until_it_has_phrases(people, new_project):
+    label = make_label(people["editor"], new_project, name=" red   car ")
 
     assert (label["name"], label["prompts"], label["number"]) == ("red car", ["red car"], 1)
+
+
+def test_labels_get_colours_that_differ_and_numbers_that_are_never_used_again(people, new_project):
+    made = [make_label(people["editor"], new_project, name=f"{n}") for n in range(20)]
+
+    assert len({label["colour"] for label in made[:16]}) == 16
+    assert [label["number"] for label in made] == list(range(1, 21))
+
+
+def test_a_name_is_one_labels_in_any_case_until_that_is_archived(people, new_project):
+    car = make_label(people["editor"], new_project, name="red car")
+    path = f"/v1/projects/{new_project}/labels"
+
+    taken = people["editor"].post(path, json={"name": "RED Car"})
+    assert problem(taken) == (409, "conflict")
+    assert "label of the name 'RED Car' already" in taken.json()["detail"]
+
+    assert people["editor"].post(f"/v1/labels/{car['id']}:archive").json()["archived_at"]
+    assert people["editor"].post(path, json={"name": "RED Car"}).status_code == 201
+    assert people["editor"].post(f"/v1/labels/{car['id']}:unarchive").status_code == 409
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {"name": ""}, {"name": " "}, {"name": "a\x00"}, {"name": "a", "prompts": []}, {"name": "a", "prompts": ["x" * 10_000]},
+        {"name": "a", "colour": "red"}, {"name": "a", "names": {"Deutsch!": "x"}}, {"name": "a", "prompts": [" "]},
+        {"name": "a", "attributes": [{"name": "k", "kind": "select"}]}, {"name": "a", "number": 7},
+        {"name": "a", "attributes": [{"name": "k", "kind": "text"}, {"name": "k", "kind": "text"}]},
+        {"name": "a", "attributes": [{"name": "k", "kind": "number", "min": 2, "max": 1}]},
+    ],
+)  # fmt: skip
+def test_a_label_that_cannot_be_is_not_made(people, new_project, new):
+    assert problem(people["editor"].post(f"/v1/projects/{new_project}/labels", json=new)) == (422, "invalid-request")
+    assert people["editor"].get(f"/v1/projects/{new_project}/labels").json()["items"] == []
+
+
+def test_labels_are_found_by_any_of_their_names(people, new_project):
+    car = make_label(people["editor"], new_project, name="red car")
+    made = make_label(people["editor"], new_project, name="helmet", names={"de": "Schutzhelm"}, prompts=["hard hat"])
+    path = f"/v1/projects/{new_project}/labels"
+
+    assert [label["id"] for label in people["viewer"].get(path, params={"name": "schutz"}).json()["items"]] == [
+        made["id"]
+    ]
+    people["editor"].post(f"/v1/labels/{car['id']}:archive").raise_for_status()
+    assert [label["name"] for label in people["viewer"].get(path).json()["items"]] == ["helmet"]
+    assert len(people["viewer"].get(path, params={"archived": "true"}).json()["items"]) == 2
+
+
+def test_a_label_is_edited_by_version_and_brought_back(people, new_project):
+    car = make_label(people["editor"], new_project, name="red car")
+    path, editor = f"/v1/labels/{car['id']}", people["editor"]
+    assert problem(editor.patch(path, json={"name": "x"})) == (428, "precondition-required")
+
+    changed = editor.patch(
+        path, json={"name": "lorry", "threshold": 0.4, "attributes": []}, headers={"If-Match": '"1"'}
+    )
+    late = editor.patch(path, json={"name": "van"}, headers={"If-Match": '"1"'})
+    cleared = editor.patch(path, json={"threshold": None}, headers={"If-Match": '"2"'}).json()
+
+    assert (changed.json()["name"], changed.json()["threshold"], changed.headers["etag"]) == ("lorry", 0.4, '"2"')
+    assert problem(late) == (412, "precondition-failed")
+    assert late.json()["current"] == changed.json()
+    assert (cleared["name"], cleared["threshold"]) == ("lorry", None)
+    history = people["viewer"].get(f"{path}/history").json()["items"]
+    assert [(entry["version"], entry["row"]["name"]) for entry in history] == [(2, "lorry"), (1, "red car")]
+    assert history[0]["actor"].startswith("user:")
+    assert editor.post(f"{path}:restore", json={"version": 1}).json()["name"] == "red car"
+    assert problem(editor.post(f"{path}:restore", json={"version": 9})) == (404, "not-found")
+
+
+def test_a_merge_moves_all_that_a_label_has(place, people, ann, project, video, car):
+    editor = people["editor"]
+    auto = make_label(editor, project, name=uuid4().hex, attributes=[{"name": "doors", "kind": "number"}])
+    (single,) = annotate(ann, project, box(video, auto, 0, attributes={"doors": 4}))
+    track = make_track(ann, video, auto, 1_000_000, 2_000_000)
+    frames = ann.get(f"/v1/videos/{video}/frames").json()["items"]
+    words = {0: ("exhaustive_present", "exhaustive_absent"), 1: ("partial", "exhaustive_present"),
+             2: ("exhaustive_absent", "exhaustive_absent"), 3: ("exhaustive_absent", None)}  # fmt: skip
+    for place_, both in words.items():
+        for label, word in zip((auto, car), both, strict=True):
+            if word:
+                ann.put(
+                    f"/v1/frames/{frames[place_]['id']}/verdicts/{label['id']}", json={"verdict": word}
+                ).raise_for_status()
+
+    merged = editor.post(f"/v1/labels/{auto['id']}:merge", json={"into": car["id"]})
+    again = editor.post(f"/v1/labels/{auto['id']}:merge", json={"into": car["id"]})
+
+    assert merged.status_code == 200, merged.text
+    assert again.json()["id"] == car["id"]
+    assert [one["name"] for one in merged.json()["attributes"]] == ["doors"]
+    assert {one["label_id"] for one in window(ann, video)} == {car["id"]}
+    assert ann.get(f"/v1/tracks/{track['id']}").json()["label_id"] == car["id"]
+    told = ann.get(f"/v1/projects/{project}/verdicts", params={"video_id": video}).json()["items"]
+    assert {v["label_id"] for v in told} == {car["id"]}
+    assert [v["verdict"] for v in told] == ["exhaustive_present", "partial", "exhaustive_absent", "exhaustive_absent"]
+    gone = ann.get(f"/v1/labels/{auto['id']}").json()
+    assert gone["merged_into"] == car["id"]
+    assert gone["archived_at"]
+    refused = ann.post(f"/v1/projects/{project}/annotations", json={"annotations": [box(video, auto)]})
+    assert problem(refused) == (422, "invalid-request")
+    assert f"use {car['id']}" in refused.json()["detail"]
+    # an annotation that is brought back has the label that its own has become
+    back = ann.post(f"/v1/annotations/{single['id']}:restore", json={"version": 1})
+    assert back.json()["label_id"] == car["id"]
+    assert problem(editor.post(f"/v1/labels/{auto['id']}:unarchive")) == (409, "conflict")
+
+
+def test_labels_that_cannot_be_merged_stay_as_they_are(place, people, project, car):
+    editor, owner = people["editor"], people["owner"]
+    elsewhere = make_label(owner, place.project(owner), name="x")
+    merge = f"/v1/labels/{car['id']}:merge"
+
+    assert problem(editor.post(merge, json={"into": car["id"]})) == (422, "invalid-request")
+    assert problem(editor.post(merge, json={"into": str(uuid4())})) == (404, "not-found")
+    assert problem(owner.post(merge, json={"into": elsewhere["id"]})) == (422, "invalid-request")
+    assert editor.get(f"/v1/labels/{car['id']}").json() == car
+
+
+# -- annotations -----------------------------------------------------------------------------------
 
 
 def test_what_was_annotated_is_read_as_it_was_made(people, ann, project, video, car):
@@ -94,4 +251,323 @@ def test_what_was_annotated_is_read_as_it_was_made(people, ann, project, video, 
 
     assert window(people["viewer"], video) == [made]
     assert (made["box"], made["state"], made["source"], made["area_px"]) == (BOX, "accepted", "human", 27648)
+    assert made["author"].startswith("user:")
     assert ann.get(f"/v1/annotations/{made['id']}").json() == made
+
+
+def test_every_shape_is_kept_with_the_box_around_it_and_its_pixels(ann, project, video, car):
+    mask = np.zeros((360, 640), np.uint8)
+    mask[36:72, 64:128] = 1
+    ring = [[0.1, 0.1], [0.5, 0.1], [0.5, 0.5], [0.1, 0.5]]
+    hole = [[0.2, 0.2], [0.3, 0.2], [0.3, 0.3], [0.2, 0.3]]
+    shapes = [
+        {"mask": {"size": [360, 640], "counts": rle.encode(mask).counts}},
+        {"polygon": [[ring, hole], [[[0.8, 0.8], [0.9, 0.8], [0.9, 0.9]]]]},
+        {"points": [[0.25, 0.5], [0.75, 0.25]]},
+        {"tag": True, "end_us": 3_000_000},
+    ]
+    at = {"video_id": video, "label_id": car["id"], "pts_us": 0}
+
+    made = annotate(ann, project, *({**at, **shape} for shape in shapes))
+
+    assert [one["kind"] for one in made] == ["mask", "polygon", "points", "tag"]
+    assert made[0]["box"] == pytest.approx({"x": 0.1, "y": 0.1, "w": 0.1, "h": 0.1})
+    assert (made[0]["area_px"], made[0]["mask"]) == (36 * 64, shapes[0]["mask"])
+    assert made[1]["polygon"] == shapes[1]["polygon"]
+    assert made[1]["box"] == pytest.approx({"x": 0.1, "y": 0.1, "w": 0.8, "h": 0.8})
+    assert made[1]["area_px"] == pytest.approx(0.155 * 640 * 360, rel=0.01)
+    assert made[2]["box"] == pytest.approx({"x": 0.25, "y": 0.25, "w": 0.5, "h": 0.25})
+    assert (made[3]["box"], made[3]["end_us"]) == (None, 3_000_000)
+    assert sorted(window(ann, video), key=lambda one: one["id"]) == sorted(made, key=lambda one: one["id"])
+
+
+FULL = "0" * 7
+WRONG = [
+    ({"box": {"x": 0.9, "y": 0, "w": 0.2, "h": 1}}, "outside of the picture"),
+    ({"box": {"x": 0.1, "y": 0.1, "w": 0, "h": 0.1}}, "/annotations/0/box/w"),
+    ({"box": {"x": "NaN", "y": 0, "w": 0.2, "h": 1}}, "/annotations/0/box/x"),
+    ({}, "exactly one"),
+    ({"box": BOX, "tag": True}, "exactly one"),
+    ({"polygon": [[[[0, 0], [1, 1], [1, 0], [0, 1]]]]}, "crosses or touches itself"),
+    ({"polygon": [[[[0, 0], [0.5, 0.5], [1, 1]]]]}, "covers nothing"),
+    ({"polygon": [[[[0, 0], [1.5, 0.5], [1, 1]]]]}, "/annotations/0/polygon"),
+    ({"polygon": [[]]}, "/annotations/0/polygon/0"),
+    ({"polygon": []}, "/annotations/0/polygon"),
+    ({"points": []}, "/annotations/0/points"),
+    ({"mask": {"size": [360, 640], "counts": "52203"}}, "/annotations/0/mask: the mask's counts"),
+    ({"mask": {"size": [10, 10], "counts": "T3"}}, "/annotations/0/mask: the mask's size is 10 x 10"),
+    ({"mask": {"size": [360, 640], "counts": "\u20ac"}}, "/annotations/0/mask"),
+    ({"tag": True, "end_us": 0}, "end_us"),
+    ({"tag": True, "end_us": 99_000_000}, "/annotations/0/end_us"),
+    ({"box": BOX, "end_us": 5}, "belongs to a tag"),
+    ({"box": BOX, "outside": True}, "outside belongs to a keyframe"),
+    ({"box": BOX, "pts_us": 99_000_000}, "outside of the video"),
+    ({"box": BOX, "pts_us": -5}, "outside of the video"),
+    ({"box": BOX, "label_id": str(UUID(int=1))}, "/annotations/0/label_id"),
+    ({"box": BOX, "video_id": str(UUID(int=1))}, "/annotations/0/video_id"),
+    ({"box": BOX, "track_id": str(UUID(int=1))}, "/annotations/0/track_id"),
+    ({"box": BOX, "attributes": {"doors": 4}}, "no attribute 'doors'"),
+    ({"box": BOX, "score": 1}, "/annotations/0/score"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "said"), WRONG, ids=[str(n) for n in range(len(WRONG))])
+def test_one_wrong_annotation_keeps_all_from_being_written_and_is_named(ann, project, video, car, wrong, said):
+    first = {"video_id": video, "label_id": car["id"], "pts_us": 0, **wrong}
+
+    refused = ann.post(f"/v1/projects/{project}/annotations", json={"annotations": [first, box(video, car)]})
+
+    assert problem(refused) == (422, "invalid-request")
+    assert said in refused.json()["detail"], refused.json()["detail"]
+    assert window(ann, video) == []
+
+
+def test_a_million_points_and_nan_are_refused_quickly(ann, project, video, car):
+    start = f'{{"annotations": [{{"video_id": "{video}", "label_id": "{car["id"]}", "pts_us": 0, '
+    path, headers = f"/v1/projects/{project}/annotations", {"content-type": "application/json"}
+
+    many = ann.post(
+        path, content=start + '"polygon": [[[' + ",".join(["[0.1,0.2]"] * 1_000_000) + "]]]}]}", headers=headers
+    )
+    nan = ann.post(path, content=start + '"box": {"x": NaN, "y": 0, "w": 1, "h": 1}}]}', headers=headers)
+
+    assert problem(many) == (422, "invalid-request")
+    assert "at most 10000" in many.json()["detail"]
+    assert problem(nan) == (422, "invalid-request")
+    assert problem(ann.post(path, json={"annotations": []})) == (422, "invalid-request")
+    assert problem(ann.post(path, json={"annotations": [box(video, car)] * 1001})) == (422, "invalid-request")
+
+
+def test_attributes_are_those_of_the_label(people, ann, project, video):
+    label = make_label(
+        people["editor"], project, name=uuid4().hex,
+        attributes=[{"name": "helmet", "kind": "checkbox", "per_frame": True}, {"name": "age", "kind": "number", "min": 0}],
+    )  # fmt: skip
+
+    (made,) = annotate(ann, project, box(video, label, attributes={"helmet": True, "age": 30}))
+    path = f"/v1/annotations/{made['id']}"
+
+    assert made["attributes"] == {"helmet": True, "age": 30}
+    for wrong in ({"helmet": "yes"}, {"age": -1}, {"age": True}, {"shoes": 1}):
+        assert problem(ann.patch(path, json={"attributes": wrong}, headers=ANY)) == (422, "invalid-request")
+    assert ann.patch(path, json={"attributes": {"age": 31}}, headers=ANY).json()["attributes"] == {"age": 31}
+
+
+def test_labels_videos_and_tracks_of_another_project_are_not_there(place, people, ann, project, video, car):
+    owner = people["owner"]
+    other = place.project(owner)
+    label = make_label(owner, other, name="theirs")
+
+    mixed = owner.post(f"/v1/projects/{project}/annotations", json={"annotations": [box(video, label)]})
+    elsewhere = owner.post(f"/v1/projects/{other}/annotations", json={"annotations": [box(video, label)]})
+
+    assert problem(mixed) == problem(elsewhere) == (422, "invalid-request")
+
+
+def test_an_annotation_is_corrected_deleted_and_brought_back(ann, people, project, video, car):
+    (made,) = annotate(ann, project, box(video, car))
+    path = f"/v1/annotations/{made['id']}"
+    smaller = {**BOX, "w": 0.1}
+    assert problem(ann.patch(path, json={"box": smaller})) == (428, "precondition-required")
+    assert problem(ann.delete(path)) == (428, "precondition-required")
+
+    corrected = ann.patch(path, json={"box": smaller}, headers={"If-Match": '"1"'})
+    late = ann.patch(path, json={"occluded": True}, headers={"If-Match": '"1"'})
+    assert (corrected.json()["box"], corrected.headers["etag"]) == (smaller, '"2"')
+    assert (problem(late), late.json()["current"]) == ((412, "precondition-failed"), corrected.json())
+    assert ann.delete(path, headers={"If-Match": '"1"'}).status_code == 412
+    assert ann.delete(path, headers={"If-Match": '"2"'}).status_code == 204
+    assert (ann.get(path).status_code, window(ann, video)) == (404, [])
+    assert ann.patch(path, json={"occluded": True}, headers=ANY).status_code == 404
+    assert ann.delete(path, headers=ANY).status_code == 404
+
+    history = people["viewer"].get(f"{path}/history").json()["items"]
+    back = ann.post(f"{path}:restore", json={"version": 1})
+
+    assert [(entry["version"], entry["row"]["w"]) for entry in history] == [(2, 0.1), (1, 0.3)]
+    assert (back.json()["box"], back.json()["version"]) == (BOX, 4)
+    assert window(ann, video) == [back.json()]
+    assert problem(ann.post(f"{path}:restore", json={"version": 77})) == (404, "not-found")
+
+
+def test_a_change_that_cannot_be_changes_nothing(ann, people, project, video, car):
+    (made,) = annotate(ann, project, box(video, car))
+    path = f"/v1/annotations/{made['id']}"
+    archived = make_label(people["editor"], project, name=uuid4().hex)
+    people["editor"].post(f"/v1/labels/{archived['id']}:archive").raise_for_status()
+
+    for wrong in (
+        {"box": BOX, "points": [[0, 0]]}, {"polygon": [[[[0, 0], [1, 1], [1, 0], [0, 1]]]]}, {"end_us": 5}, {"outside": True},
+        {"label_id": str(uuid4())}, {"label_id": archived["id"]}, {"reason": "x"}, {"state": "accepted", "reason": "x"},
+        {"source": "model"}, {"score": 0.5}, {"pts_us": 1}, {"state": "gone"},
+    ):  # fmt: skip
+        assert problem(ann.patch(path, json=wrong, headers=ANY)) == (422, "invalid-request"), wrong
+    assert ann.get(path).json() == made
+
+
+def test_of_two_who_change_one_version_one_does_and_the_other_sees_what(people, project, video, car):
+    clients = [people["annotator"], people["editor"], people["owner"]]
+    (made,) = annotate(clients[0], project, box(video, car))
+    path, seen = f"/v1/annotations/{made['id']}", {"If-Match": '"1"'}
+
+    answers = at_once(*(
+        partial(client.patch, path, json={"box": {**BOX, "w": 0.01 * (n + 1)}}, headers=seen) for n, client in enumerate(clients)
+    ))  # fmt: skip
+
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412]
+    won = next(answer.json() for answer in answers if answer.status_code == 200)
+    assert [answer.json()["current"] for answer in answers if answer.status_code == 412] == [won, won]
+    assert clients[0].get(path).json() == won
+
+
+def test_a_request_that_is_sent_again_annotates_once(ann, project, video, car):
+    path, key = f"/v1/projects/{project}/annotations", {"Idempotency-Key": uuid4().hex}
+
+    first, second = (ann.post(path, json={"annotations": [box(video, car)]}, headers=key) for _ in range(2))
+
+    assert first.json() == second.json()
+    assert len(window(ann, video)) == 1
+
+
+def test_an_id_of_ones_own_is_taken_once(ann, project, video, car):
+    own = str(uuid4())
+    annotate(ann, project, box(video, car, id=own))
+
+    taken = ann.post(
+        f"/v1/projects/{project}/annotations", json={"annotations": [box(video, car), box(video, car, id=own)]}
+    )
+
+    assert problem(taken) == (409, "conflict")
+    assert len(window(ann, video)) == 1
+
+
+# -- windows ---------------------------------------------------------------------------------------
+
+
+def test_a_window_holds_what_lies_in_it_and_tags_that_last_into_it(ann, project, video, car):
+    tag = {"video_id": video, "label_id": car["id"], "pts_us": 0, "tag": True, "end_us": 3_000_000}
+    made = annotate(ann, project, tag, *(box(video, car, n * 1_000_000) for n in range(5)))
+
+    def found(**params) -> list[int]:
+        return [made.index(one) for one in window(ann, video, **params)]
+
+    assert found(from_us=1_000_000, to_us=3_000_000) == [0, 2, 3]
+    assert found(from_us=1_000_000, to_us=3_000_000, limit=1) == [0, 2, 3]
+    assert found(from_us=3_000_000) == [4, 5]
+    assert found(at_us=2_000_000) == [0, 3]
+    assert found(limit=2) == found()
+    assert found(state="proposed") == []
+    assert found(label_id=str(uuid4())) == []
+    refused = ann.get(f"/v1/videos/{video}/annotations", params={"at_us": 1, "to_us": 2})
+    assert problem(refused) == (422, "invalid-request")
+
+
+# -- tracks ----------------------------------------------------------------------------------------
+
+
+def test_a_track_lasts_from_its_first_to_its_last_keyframe_whatever_becomes_of_them(ann, project, video, car):
+    track = make_track(ann, video, car, 3_000_000, 1_000_000)
+    assert (track["start_us"], track["end_us"], track["keyframes"], track["number"]) == (1_000_000, 3_000_000, 2, 1)
+    assert make_track(ann, video, car, 0)["number"] == 2
+
+    (more,) = annotate(ann, project, box(video, car, 5_000_000, track_id=track["id"]))
+    assert span(ann, track) == (1_000_000, 5_000_000, 3)
+    ann.delete(f"/v1/annotations/{more['id']}", headers=ANY).raise_for_status()
+    assert span(ann, track) == (1_000_000, 3_000_000, 2)
+    ann.post(f"/v1/annotations/{more['id']}:restore", json={"version": 1}).raise_for_status()
+    assert span(ann, track) == (1_000_000, 5_000_000, 3)
+    assert ann.get(f"/v1/tracks/{track['id']}").json()["version"] == 1
+
+
+def test_two_who_add_keyframes_at_once_are_both_counted(people, project, video, car):
+    track = make_track(people["annotator"], video, car, 0)
+    clients = [people["annotator"], people["editor"], people["owner"]]
+
+    at_once(*(
+        partial(annotate, client, project, box(video, car, 1_000_000 * (n + 1), track_id=track["id"]))
+        for n, client in enumerate(clients)
+    ))  # fmt: skip
+
+    assert span(clients[0], track) == (0, 3_000_000, 4)
+
+
+def test_a_track_has_one_keyframe_at_a_time(ann, project, video, car):
+    track = make_track(ann, video, car, 0, 1_000_000)
+    path = f"/v1/projects/{project}/annotations"
+    keyframe = box(video, car, 2_000_000, track_id=track["id"])
+    twice = [{"pts_us": 5, "box": BOX}, {"pts_us": 5, "box": BOX}]
+
+    together = ann.post(path, json={"annotations": [keyframe, keyframe]})
+    taken = ann.post(path, json={"annotations": [box(video, car, 0, track_id=track["id"])]})
+    made = ann.post(f"/v1/videos/{video}/tracks", json={"label_id": car["id"], "keyframes": twice})
+
+    assert (problem(together), problem(made)) == ((422, "invalid-request"), (422, "invalid-request"))
+    assert "two keyframes of one track at 2000000 us" in together.json()["detail"]
+    assert problem(taken) == (409, "conflict")
+    assert "has a keyframe at that time already" in taken.json()["detail"]
+    assert span(ann, track) == (0, 1_000_000, 2)
+
+
+def test_keyframes_have_the_label_of_their_track_and_follow_it(people, ann, project, video, car):
+    van = make_label(people["editor"], project, name=uuid4().hex)
+    track = make_track(ann, video, car, 0, 1_000_000)
+    wrong = ann.post(
+        f"/v1/projects/{project}/annotations", json={"annotations": [box(video, van, 2, track_id=track["id"])]}
+    )
+    (first, _) = window(ann, video)
+
+    assert problem(wrong) == (422, "invalid-request")
+    relabelled = ann.patch(f"/v1/annotations/{first['id']}", json={"label_id": van["id"]}, headers=ANY)
+    assert problem(relabelled) == (409, "conflict")
+    changed = ann.patch(f"/v1/tracks/{track['id']}", json={"label_id": van["id"]}, headers={"If-Match": '"1"'})
+    assert (changed.json()["label_id"], changed.json()["version"]) == (van["id"], 2)
+    assert [(one["label_id"], one["version"]) for one in window(ann, video)] == [(van["id"], 2)] * 2
+
+
+def test_attributes_of_a_track_and_of_its_keyframes_stand_where_they_belong(people, ann, project, video):
+    label = make_label(
+        people["editor"], project, name=uuid4().hex,
+        attributes=[{"name": "pose", "kind": "text", "per_frame": True}, {"name": "sex", "kind": "text"}],
+    )  # fmt: skip
+    keyframe = {"pts_us": 0, "box": BOX, "attributes": {"pose": "sits"}}
+    path = f"/v1/videos/{video}/tracks"
+
+    made = ann.post(path, json={"label_id": label["id"], "attributes": {"sex": "f"}, "keyframes": [keyframe]}).json()
+    wrong = ann.post(path, json={"label_id": label["id"], "attributes": {"pose": "sits"}, "keyframes": [keyframe]})
+
+    assert made["attributes"] == {"sex": "f"}
+    assert problem(wrong) == (422, "invalid-request")
+    keyframe["attributes"] = {"sex": "f"}
+    assert problem(ann.post(path, json={"label_id": label["id"], "keyframes": [keyframe]})) == (422, "invalid-request")
+
+
+def test_a_deleted_track_takes_its_keyframes_along_and_brings_them_back(ann, project, video, car):
+    track = make_track(ann, video, car, 0, 1_000_000, 2_000_000)
+    path = f"/v1/tracks/{track['id']}"
+    last = window(ann, video)[-1]
+    ann.delete(f"/v1/annotations/{last['id']}", headers=ANY).raise_for_status()
+
+    assert problem(ann.delete(path)) == (428, "precondition-required")
+    assert ann.delete(path, headers={"If-Match": '"1"'}).status_code == 204
+    assert (ann.get(path).status_code, window(ann, video)) == (404, [])
+    keyframe = ann.post(f"/v1/annotations/{last['id']}:restore", json={"version": 1})
+    assert problem(keyframe) == (409, "conflict")
+    assert ann.post(f"{path}:restore", json={"version": 1}).status_code == 200
+    assert times(ann, video, track) == [0, 1_000_000]
+    assert [entry["version"] for entry in ann.get(f"{path}/history").json()["items"]] == [2, 1]
+
+
+def test_a_track_is_judged_with_the_keyframes_that_nobody_judged_apart(ann, project, video, car):
+    track = make_track(ann, video, car, 0, 1_000_000)
+    first, _ = window(ann, video)
+    ann.patch(
+        f"/v1/annotations/{first['id']}", json={"state": "rejected", "reason": "gone"}, headers=ANY
+    ).raise_for_status()
+    path = f"/v1/tracks/{track['id']}"
+
+    rejected = ann.patch(path, json={"state": "rejected", "reason": "a shadow"}, headers=ANY).json()
+    assert (rejected["state"], rejected["reason"]) == ("rejected", "a shadow")
+    assert [(one["state"], one["reason"]) for one in window(ann, video)] == [
+        ("rejected", "gone"),
+        ("rejected", "a shadow"),
+    ]
