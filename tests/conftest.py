@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from argus_ray.local import postgres as local_postgres
 from argus_ray.local import seaweedfs as local_seaweedfs
@@ -15,6 +16,10 @@ from argus_ray.local.postgres import Postgres
 from argus_ray.local.seaweedfs import SeaweedFS
 from tests import local_supabase
 
+settings.register_profile(
+    "argus", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a slow machine is no failure
+settings.load_profile("argus")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "serve_apps.api.proxy:middlewares"  # as on every node
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a test's Ray listens on loopback; else it would write a token to the home

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from argus_ray.annotations.polygons import Part, Polygon, Ring, signed_area
+from argus_ray.annotations.polygons import Part, Point, Polygon, Ring, signed_area
 
 Float = npt.NDArray[np.float64]
 
@@ -28,19 +28,22 @@ def between(first: Polygon, last: Polygon, shares: Sequence[float]) -> list[Poly
     At 0 it is the first as it is, at 1 the last; with other numbers of parts or holes the first holds until then.
     """
     ways = _ways(first, last)
+    inner = np.clip(shares, 0, 1)
+    moved = [[_moved(start, end, inner) for start, end in part] for part in ways or []]
     result: list[Polygon] = []
-    for share in shares:
+    for place, share in enumerate(shares):
         if share >= 1:
             result.append(last)
         elif share <= 0 or ways is None:
             result.append(first)
         else:
-            result.append([[_listed(start * (1 - share) + end * share) for start, end in part] for part in ways])
+            result.append([[ring[place] for ring in part] for part in moved])
     return result
 
 
-def _listed(points: Float) -> list[tuple[float, float]]:
-    return [(x, y) for x, y in points.tolist()]
+def _moved(start: Float, end: Float, shares: Float) -> list[list[Point]]:
+    part = shares[:, None, None]
+    return [[(x, y) for x, y in ring] for ring in (start * (1 - part) + end * part).tolist()]
 
 
 def _ways(first: Polygon, last: Polygon) -> list[list[tuple[Float, Float]]] | None:

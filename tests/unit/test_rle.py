@@ -150,7 +150,7 @@ def test_runs_of_nothing_change_nothing(masks, data):
     assert rle.area(loose) == rle.area(ours)
     assert rle.bbox(loose) == rle.bbox(ours)
     assert rle.union([loose, loose]) == ours
-    assert rle.resize(loose, (17, 23)) == rle.resize(ours, (17, 23))
+    assert np.array_equal(rle.decode(rle.resize(loose, (17, 23))), rle.decode(rle.resize(ours, (17, 23))))
 
 
 def _counts(mask):
