@@ -31,7 +31,8 @@ from argus_ray import rle
 from argus_ray.annotations.contours import contours, smooth
 from argus_ray.annotations.plates import Plate, place
 from argus_ray.rle import Rle
-from argus_ray.schemas.annotation import State
+from argus_ray.schemas.annotation import Annotation, State
+from argus_ray.schemas.label import Label
 
 UInt8 = npt.NDArray[np.uint8]
 Float = npt.NDArray[np.float64]
@@ -82,6 +83,24 @@ def track_colour(number: int) -> str:
     return "#" + "".join(f"{round(part + (toward - part) * share):02x}" for part in _rgb(hue))
 
 
+def drawn(annotation: Annotation, label: Label, number: int | None = None, *, by_track: bool = False) -> Drawn:
+    """An annotation as it is drawn; `number` is its track's. In its label's colour, or `by_track` in its track's."""
+    mask, box = annotation.mask, annotation.box
+    has_shape = mask or annotation.polygon or annotation.points
+    return Drawn(
+        label=label.name,
+        mask=Rle(mask.size, mask.counts) if mask else None,
+        polygon=annotation.polygon,
+        box=(box.x, box.y, box.w, box.h) if box and not has_shape else None,
+        points=annotation.points,
+        colour=track_colour(number) if by_track and number is not None else label.colour,
+        score=annotation.score,
+        number=number,
+        state=annotation.state,
+        occluded=annotation.occluded,
+    )
+
+
 def draw(picture: UInt8, items: Sequence[Drawn]) -> UInt8:
     """The picture, uint8 [H, W, 3], with the items drawn on it: a new array of the same shape."""
     image = Image.fromarray(np.ascontiguousarray(picture))
@@ -120,7 +139,7 @@ class Style:
         return cls(
             line_px=max(1.0, side / 560 * crowd),
             text_px=max(7, round(text_px * crowd)),
-            times=4 if side < 500 else 3 if side < 1000 else 2,
+            times=4 if side < 500 else 3 if side < 800 else 2,
         )
 
 

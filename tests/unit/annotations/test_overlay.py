@@ -1,4 +1,6 @@
 from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from PIL import Image
 from argus_ray import rle
 from argus_ray.annotations import lettering, plates
 from argus_ray.annotations.contours import contours, smooth
-from argus_ray.annotations.overlay import PALETTE, Drawn, draw, png, track_colour
-from argus_ray.schemas.annotation import State
+from argus_ray.annotations.overlay import PALETTE, Drawn, draw, drawn, png, track_colour
+from argus_ray.schemas.annotation import Annotation, State
+from argus_ray.schemas.label import Label
 
 SIZE = 320, 180
 
@@ -30,7 +33,7 @@ def changed(before, after):
     return (before != after).any(axis=2)
 
 
-# -- what is drawn -------------------------------------------------------------------------------
+# -- what is shown -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -47,9 +50,9 @@ def test_an_item_is_drawn_where_it_is_and_the_rest_of_the_picture_is_as_it_was(i
     picture = a_picture()
     picture[::2, ::3] = 90
 
-    drawn = draw(picture, [item])
+    shown = draw(picture, [item])
 
-    where = changed(picture, drawn)
+    where = changed(picture, shown)
     assert where.any()
     rows, columns = np.nonzero(where)
     assert columns.min() > 0.3 * SIZE[0]
@@ -67,9 +70,9 @@ def test_without_items_the_picture_is_the_same():
 def test_an_outline_stands_out_on_any_ground(level, colour):
     picture = a_picture(level=level)
 
-    drawn = draw(picture, [Drawn("", mask=a_disc(), colour=colour, state=State.REJECTED)])
+    shown = draw(picture, [Drawn("", mask=a_disc(), colour=colour, state=State.REJECTED)])
 
-    edge = drawn[changed(picture, drawn)].astype(int)
+    edge = shown[changed(picture, shown)].astype(int)
     assert abs(edge.mean(axis=1) - level).max() > 90
 
 
@@ -105,10 +108,10 @@ def test_what_people_accepted_is_filled_more_than_what_is_proposed_and_what_they
 def test_a_hole_of_a_polygon_is_not_filled():
     ring, hole = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.9), (0.2, 0.9)], [(0.4, 0.4), (0.6, 0.4), (0.6, 0.7), (0.4, 0.7)]
 
-    drawn = draw(a_picture(), [Drawn("", polygon=[[ring, hole]])])
+    shown = draw(a_picture(), [Drawn("", polygon=[[ring, hole]])])
 
-    assert (drawn[round(0.55 * SIZE[1]), SIZE[0] // 2] == 128).all()
-    assert (drawn[round(0.55 * SIZE[1]), round(0.3 * SIZE[0])] != 128).any()
+    assert (shown[round(0.55 * SIZE[1]), SIZE[0] // 2] == 128).all()
+    assert (shown[round(0.55 * SIZE[1]), round(0.3 * SIZE[0])] != 128).any()
 
 
 @pytest.mark.parametrize("times", [0.5, 2, 3])
@@ -125,10 +128,10 @@ def test_a_mask_of_another_size_lies_where_it_belongs(times):
 def test_every_size_of_picture_can_be_drawn_on(size):
     items = [Drawn("person with a helmet", mask=a_disc(size), score=0.5, number=3), Drawn("a tag of the whole picture")]
 
-    drawn = draw(a_picture(size), items)
+    shown = draw(a_picture(size), items)
 
-    assert drawn.shape == (size[1], size[0], 3)
-    assert changed(a_picture(size), drawn).any()
+    assert shown.shape == (size[1], size[0], 3)
+    assert changed(a_picture(size), shown).any()
 
 
 @pytest.mark.parametrize(
@@ -149,17 +152,17 @@ def test_every_size_of_picture_can_be_drawn_on(size):
 )
 @pytest.mark.parametrize("state", State)
 def test_odd_items_are_drawn_or_left_out_and_break_nothing(item, state):
-    drawn = draw(a_picture(), [replace(item, state=state, occluded=True), Drawn("car", box=(0.4, 0.4, 0.2, 0.2))])
+    shown = draw(a_picture(), [replace(item, state=state, occluded=True), Drawn("car", box=(0.4, 0.4, 0.2, 0.2))])
 
-    assert drawn.shape == a_picture().shape
+    assert shown.shape == a_picture().shape
 
 
 def test_a_png_holds_the_very_pixels(tmp_path):
-    drawn = draw(a_picture(), [Drawn("car", mask=a_disc())])
+    shown = draw(a_picture(), [Drawn("car", mask=a_disc())])
 
-    (tmp_path / "a.png").write_bytes(png(drawn))
+    (tmp_path / "a.png").write_bytes(png(shown))
 
-    assert (np.asarray(Image.open(tmp_path / "a.png")) == drawn).all()
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == shown).all()
 
 
 def test_a_track_keeps_its_colour_and_its_neighbours_have_others():
@@ -167,6 +170,40 @@ def test_a_track_keeps_its_colour_and_its_neighbours_have_others():
 
     assert len(set(colours)) == 21
     assert track_colour(1) == track_colour(22) == PALETTE[0]
+
+
+def an_annotation(**shape):
+    return Annotation(
+        project_id=UUID(int=1), video_id=UUID(int=2), pts_us=0, label_id=UUID(int=3), source="model", state="proposed", score=0.7,
+        occluded=True, **shape,
+    )  # fmt: skip
+
+
+def a_label():
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Label(
+        id=UUID(int=3), project_id=UUID(int=1), number=1, name="red car", colour="#0072b2", prompts=["red car"], created_at=at,
+        updated_at=at,
+    )  # fmt: skip
+
+
+def test_an_annotation_is_drawn_by_its_own_shape_in_its_labels_colour_or_its_tracks():
+    box, mask = {"x": 0.3, "y": 0.4, "w": 0.4, "h": 0.4}, a_disc()
+
+    boxed = drawn(an_annotation(kind="box", box=box), a_label(), 3)
+    masked = drawn(
+        an_annotation(kind="mask", box=box, mask={"size": mask.size, "counts": mask.counts}),
+        a_label(),
+        3,
+        by_track=True,
+    )
+
+    assert boxed == Drawn(
+        "red car", box=(0.3, 0.4, 0.4, 0.4), colour="#0072b2", score=0.7, number=3, state=State.PROPOSED, occluded=True
+    )
+    assert masked.mask == mask
+    assert masked.box is None
+    assert masked.colour == track_colour(3)
 
 
 # -- plates --------------------------------------------------------------------------------------
