@@ -67,7 +67,10 @@ def encode_many(masks: npt.NDArray[Any]) -> list[Rle]:
 
 
 def decode(rle: Rle) -> Bool:
-    """The mask, bool [H, W], contiguous. Raises InvalidRequest as `check` does."""
+    """The mask, bool [H, W], contiguous: a byte for each pixel that its size claims, so `check` a stranger's size first.
+
+    Raises InvalidRequest where the counts are no mask of that size.
+    """
     height, width = rle.size
     edges = _intervals([rle])[0].ravel()
     mask = np.zeros((height, width), dtype=np.bool_)
@@ -105,24 +108,21 @@ def from_uncompressed(counts: Sequence[int], size: Size) -> Rle:
     height, width = _checked_size(size)
     if len(counts) > height * width + _SLACK:
         raise InvalidRequest(_too_many(len(counts), "runs", size))
-    if any(
-        isinstance(run, bool) or not isinstance(run, int | np.integer) or not 0 <= run <= height * width
-        for run in counts
-    ):
+    if not all(_is_whole(run) and 0 <= run <= height * width for run in counts):
         raise InvalidRequest(
             f"the mask's counts are not whole numbers from 0 to {height * width}: give the lengths of its runs"
         )
     runs = np.array(counts, dtype=np.int64)
     if (total := int(runs.sum())) != height * width:
         raise InvalidRequest(_other_sum(total, size))
-    return from_edges(np.cumsum(runs)[:-1], size)
+    return from_edges(np.cumsum(runs)[:-1], (height, width))
 
 
 def from_edges(edges: Int, size: Size) -> Rle:
     """From the sorted places, counted down the columns, at which a mask changes; two at one place are none."""
     pixels = size[0] * size[1]
     runs = np.diff(_true_edges(edges[edges < pixels]), prepend=0, append=pixels)
-    return Rle((size[0], size[1]), _pack(runs, np.array([len(runs)]))[0])
+    return Rle(size, _pack(runs, np.array([len(runs)]))[0])
 
 
 # -- what runs tell by themselves ----------------------------------------------------------------
@@ -203,14 +203,14 @@ def resize(rle: Rle, size: Size) -> Rle:
     new_columns = np.repeat(lefts - np.concatenate([[0], np.cumsum(times)[:-1]]), times) + np.arange(times.sum())
     starts = new_columns * new_height + np.repeat(tops, times)
     ends = new_columns * new_height + np.repeat(bottoms, times)
-    return from_edges(np.sort(np.concatenate([starts, ends])), size)
+    return from_edges(np.sort(np.concatenate([starts, ends])), (new_height, new_width))
 
 
 def _at_least(number: int, rles: Sequence[Rle]) -> Rle:
     sizes = {one.size for one in rles}
     if len(sizes) != 1:
         raise ValueError(f"masks of one size are needed, and there are {len(rles)} of the sizes {sorted(sizes)}")
-    at = np.concatenate(_intervals(rles)).ravel()
+    at = np.concatenate(_intervals(rles)).ravel()  # a run begins at every even place, and ends at every odd one
     order = np.argsort(at, kind="stable")
     inside = np.cumsum(np.where(order & 1, -1, 1)) >= number
     last_of_its_place = np.append(np.diff(at[order]) > 0, True)[: len(at)]
@@ -228,7 +228,7 @@ def check(rle: Rle, size: Size) -> None:
     A string too long to be one is refused unread.
     """
     height, width = _checked_size(rle.size)
-    if rle.size != tuple(size):
+    if (height, width) != tuple(size):
         raise InvalidRequest(
             f"the mask's size is {height} x {width} (height x width) and the picture's is {size[0]} x {size[1]}: "
             "send the mask at the size at which the video is displayed",
@@ -238,11 +238,16 @@ def check(rle: Rle, size: Size) -> None:
     _unpack([rle])
 
 
-def _checked_size(size: Size) -> Size:
-    if len(size) == 2 and all(type(side) is int and 0 < side <= MAX_SIDE for side in size):
-        return size
-    told = " x ".join(str(side)[:20] for side in size[:3])
-    raise InvalidRequest(f"a mask's size is two whole numbers from 1 to {MAX_SIDE}, height and width, and not {told}")
+def _checked_size(size: Sequence[Any]) -> Size:
+    if len(size) == 2 and all(_is_whole(side) and 0 < side <= MAX_SIDE for side in size):
+        return int(size[0]), int(size[1])
+    small = len(size) < 5 and all(isinstance(side, int | float) and abs(side) < 1e9 for side in size)
+    told = f", and not {' x '.join(map(str, size))}" if small else ""
+    raise InvalidRequest(f"a mask's size is two whole numbers from 1 to {MAX_SIDE}, height and width{told}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _too_many(number: int, what: str, size: Size) -> str:
