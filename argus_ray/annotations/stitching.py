@@ -31,6 +31,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from argus_ray import rle
+from argus_ray.annotations import boxes
 from argus_ray.rle import Rle
 
 Box = tuple[float, float, float, float]  # x, y, width, height as fractions of the picture
@@ -277,7 +278,7 @@ def _ious(a: Sequence[Rle | Box], b: Sequence[Rle | Box]) -> Float:
     masks_a, masks_b = ([one for one in side if isinstance(one, Rle)] for side in (a, b))
     if len(masks_a) == len(a) and len(masks_b) == len(b) and len({one.size for one in (*masks_a, *masks_b)}) == 1:
         return rle.iou(masks_a, masks_b)
-    return _box_ious(np.array([_box(one) for one in a]), np.array([_box(one) for one in b]))
+    return boxes.iou([_box(one) for one in a], [_box(one) for one in b])
 
 
 # -- over gaps -----------------------------------------------------------------------------------
@@ -381,8 +382,8 @@ def _motion(before: Tracklet, after: Tracklet, rules: Rules) -> float:
     times = sorted(before.shapes)[-_MOTION_SHAPES:]
     times_after = sorted(after.shapes)[:_MOTION_SHAPES]
     end, begin = _box(before.shapes[times[-1]]), _box(after.shapes[times_after[0]])
-    there = _box_ious(_moved(end, _speed(before, times), gap_us), np.array([begin]))
-    back = _box_ious(_moved(begin, _speed(after, times_after), -gap_us), np.array([end]))
+    there = boxes.iou(_moved(end, _speed(before, times), gap_us), [begin])
+    back = boxes.iou(_moved(begin, _speed(after, times_after), -gap_us), [end])
     return trust * float(there[0, 0] + back[0, 0]) / 2
 
 
@@ -392,8 +393,8 @@ def _moved(box: Box, speed: Float, for_us: int) -> Float:
 
 def _speed(tracklet: Tracklet, times_us: Sequence[int]) -> Float:
     """Of the box's centre, by least squares, in fractions of the picture a microsecond."""
-    boxes = np.array([_box(tracklet.shapes[pts_us]) for pts_us in times_us])
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
+    around = np.array([_box(tracklet.shapes[pts_us]) for pts_us in times_us])
+    centres = around[:, :2] + around[:, 2:] / 2
     times = np.array(times_us, np.float64) - np.mean(times_us)
     spread = float(times @ times)
     speed: Float = times @ (centres - centres.mean(axis=0)) / max(spread, 1.0)
@@ -406,13 +407,3 @@ def _box(shape: Rle | Box) -> Box:
     high, wide = shape.size
     x, y, width, height = rle.bbox(shape)
     return x / wide, y / high, width / wide, height / high
-
-
-def _box_ious(a: Float, b: Float) -> Float:
-    """[N, 4] and [M, 4] of x, y, width, height -> [N, M]."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum((a[:, :2] + a[:, 2:])[:, None], (b[:, :2] + b[:, 2:])[None])
-    common = np.clip(high - low, 0, None).prod(axis=2)
-    union = a[:, 2:].prod(axis=1)[:, None] + b[:, 2:].prod(axis=1)[None] - common
-    ious: Float = common / np.maximum(union, np.finfo(float).tiny)
-    return ious
