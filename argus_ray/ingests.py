@@ -1,4 +1,4 @@
-"""Asking for the ingest of a video: again, no longer, once more.
+"""Asking for the ingest of a video again; for any job no longer, and once more.
 
 Who may see a thing and not change it is told Forbidden; who may not see it, NotFound. Whatever changes a job, a video or
 an upload locks their rows first, and in this order, as pipelines do: two callers at once get one after the other, and
@@ -6,7 +6,8 @@ never wait for each other.
 
 A cancelled ingest leaves its video `failed`, with a reason that says so, and nothing of it kept; that holds for a video
 that was `ready` before, too, since frames of two policies may be mixed by then. Retrying the job, or another ingest,
-starts from the beginning.
+starts from the beginning. Other jobs keep what they have committed when they are cancelled, and a retry goes on with what
+is not done.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from uuid import UUID
 from argus_ray.catalog import jobs, videos
 from argus_ray.catalog.statement import AsyncTx, Statement
 from argus_ray.errors import Conflict, Forbidden
-from argus_ray.schemas.job import ENDED, Job, JobState
+from argus_ray.schemas.job import ENDED, Job, JobKind, JobState
 from argus_ray.schemas.video import Reingest, VideoState
 
 R = TypeVar("R")
@@ -47,11 +48,15 @@ async def cancel(tx: AsyncTx, job_id: UUID) -> Job:
 
 
 async def retry(tx: AsyncTx, job_id: UUID) -> Job:
-    """Start a failed or cancelled job from its beginning. Raises Conflict when it is neither, or another took its place."""
+    """Queue a failed or cancelled job again. Raises Conflict when it is neither, or another took its place."""
     job = await to_change(tx, jobs.lock(job_id), jobs.get(job_id))
     if job.state not in {JobState.FAILED, JobState.CANCELLED}:
         raise Conflict(f"the job is {job.state}: only a failed or cancelled one can be retried", state=job.state)
-    if job.video_id is not None and await tx.maybe(videos.take_again(job.video_id, None)) is None:
+    if (
+        job.kind is JobKind.INGEST
+        and job.video_id is not None
+        and await tx.maybe(videos.take_again(job.video_id, None)) is None
+    ):
         raise Conflict("the video is being ingested by another job, or was deleted: there is nothing to retry")
     return await tx.one(jobs.retry(job_id))
 

@@ -1,4 +1,4 @@
-"""Jobs as people ask for them, watch them and end them. How they are worked off stands in segments.py."""
+"""Jobs as people ask for them, watch them and end them. How they are worked off stands in segments.py and work.py."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from uuid import UUID
 
 from argus_ray.catalog.statement import Statement
 from argus_ray.errors import JobCancelled, NotFound
-from argus_ray.schemas.job import Job
+from argus_ray.schemas.job import Estimate, Job, Spec
 
-COLUMNS: LiteralString = (
-    "id, project_id, kind, state, video_id, priority, progress, attempts, reason, result, cancel_requested_at, "
-    "created_at, started_at, finished_at"
+_DONE: LiteralString = (
+    "(case when state = 'running' and progress > resumed_at_progress then progress - resumed_at_progress end)"
 )
+_RUN_FOR_S: LiteralString = "greatest(extract(epoch from now() - started_at), 0.001)"
+COLUMNS: LiteralString = f"""
+    id, project_id, kind, state, video_id, spec, estimate, priority, progress, attempts, reason, result,
+    cancel_requested_at, created_at, started_at, finished_at,
+    ((estimate ->> 'frames')::double precision * {_DONE} / {_RUN_FOR_S})::double precision as frames_per_s,
+    ({_RUN_FOR_S} * (1 - progress) / {_DONE})::double precision as eta_s
+"""
 
 
 def insert_ingest(project_id: UUID, video_id: UUID, *, priority: int = 0) -> Statement[Job]:
@@ -27,6 +33,26 @@ def insert_ingest(project_id: UUID, video_id: UUID, *, priority: int = 0) -> Sta
         """,
         project_id=project_id,
         video_id=video_id,
+        priority=priority,
+    )
+
+
+def insert(
+    project_id: UUID, *, kind: str, spec: Spec, estimate: Estimate, priority: int = 0, video_id: UUID | None = None
+) -> Statement[Job]:
+    """Ask for any other work; triggers cut it into segments. Raises InvalidRequest where there is nothing to do."""
+    return Statement(
+        Job,
+        f"""
+        insert into jobs (project_id, kind, video_id, spec, estimate, priority, created_by)
+        values (%(project_id)s, %(kind)s, %(video_id)s, %(spec)s, %(estimate)s, %(priority)s, user_id())
+        returning {COLUMNS}
+        """,
+        project_id=project_id,
+        kind=kind,
+        video_id=video_id,
+        spec=spec,
+        estimate=estimate,
         priority=priority,
     )
 
@@ -127,7 +153,7 @@ def cancel(job_id: UUID) -> Statement[Job]:
 
 
 def retry(job_id: UUID) -> Statement[Job]:
-    """Queue it again from its beginning, in a new turn."""
+    """Queue it again in a new turn: an ingest from its beginning, other work with what it has not done."""
     return Statement(
         Job,
         f"""

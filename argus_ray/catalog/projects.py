@@ -25,7 +25,16 @@ _ROLE: LiteralString = """
       case when (select claims()) #> '{argus,scopes}' ? 'write' then (select claims()) #>> '{argus,role}' else 'viewer' end
     ) as role
 """
-_PROJECT: LiteralString = "p.id, p.name, p.sampling, p.settings, p.version, p.created_at, p.updated_at, " + _ROLE
+_USED: LiteralString = """
+    coalesce((select round(sum(u.gpu_seconds)::numeric, 3) from gpu_usage u
+              where u.project_id = p.id and u.month = date_trunc('month', now() at time zone 'utc')::date), 0)
+      as gpu_seconds_used,
+"""
+_PROJECT: LiteralString = (
+    "p.id, p.name, p.sampling, p.settings, p.gpu_seconds_per_month, p.version, p.created_at, p.updated_at, "
+    + _USED
+    + _ROLE
+)
 _MEMBER: LiteralString = "id, project_id, user_id, email, role, version, created_at, joined_at"
 _NO_PROJECT = NotFound("there is no such project, or it is not yours")
 _NO_MEMBER = NotFound("there is no such member in this project")
@@ -69,14 +78,17 @@ def page(after: tuple[datetime, UUID] | None, rows: int) -> Statement[Project]:
 
 
 def update(project_id: UUID, changes: ProjectUpdate, versions: Versions) -> Statement[Project]:
-    """Change what is given; `sampling` and `settings` are replaced whole."""
+    """Change what is given; `sampling` and `settings` are replaced whole. Raises Forbidden where one who is no owner sets
+    another budget.
+    """
     return Statement(
         Project,
         f"""
         update projects p
         set name = coalesce(%(name)s, p.name),
             sampling = coalesce(%(sampling)s, p.sampling),
-            settings = coalesce(%(settings)s, p.settings)
+            settings = coalesce(%(settings)s, p.settings),
+            gpu_seconds_per_month = case when %(has_budget)s then %(budget)s else p.gpu_seconds_per_month end
         where p.id = %(id)s and (%(versions)s::bigint[] is null or p.version = any(%(versions)s))
         returning {_PROJECT}
         """,
@@ -84,6 +96,8 @@ def update(project_id: UUID, changes: ProjectUpdate, versions: Versions) -> Stat
         name=changes.name,
         sampling=changes.sampling,
         settings=changes.settings,
+        has_budget="gpu_seconds_per_month" in changes.model_fields_set,
+        budget=changes.gpu_seconds_per_month,
         versions=versions,
     )
 

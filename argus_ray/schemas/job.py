@@ -139,7 +139,7 @@ class Estimate(Schema):
 
 class Job(Schema):
     """`progress` runs from 0 to 1; `attempts` counts starts of the work. `spec` is what was asked for, `estimate` what it
-    was thought to take.
+    was thought to take. While it runs, `frames_per_s` is how fast it has been, and `eta_s` how long the rest takes at that.
     """
 
     id: UUID
@@ -151,6 +151,8 @@ class Job(Schema):
     estimate: Estimate | None = None
     priority: int = 0
     progress: float = 0
+    frames_per_s: float | None = None
+    eta_s: float | None = None
     attempts: int = 0
     reason: Reason | None = None
     result: dict[str, Any] | None = None

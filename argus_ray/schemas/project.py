@@ -45,20 +45,27 @@ def _settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 class ProjectUpdate(Request):
-    """`settings` is free, but for `auto_accept`, which is `{"enabled": true, "precision": 0.95}`."""
+    """`settings` is free, but for `auto_accept`, which is `{"enabled": true, "precision": 0.95}`. An owner may bound what
+    jobs cost by `gpu_seconds_per_month`; null: no limit.
+    """
 
     name: Name | None = None
     sampling: SamplingPolicy | None = None
     settings: Annotated[JsonObject, AfterValidator(_settings)] | None = None
+    gpu_seconds_per_month: Annotated[int, Field(ge=0, le=2_000_000_000)] | None = None
 
 
 class Project(Schema):
-    """The tenant. `sampling` is the default of its videos; `role` is the caller's."""
+    """The tenant. `sampling` is the default of its videos; `role` is the caller's. Of `gpu_seconds_per_month` (null: no
+    limit) jobs have used `gpu_seconds_used` in this one.
+    """
 
     id: UUID
     name: str
     sampling: SamplingPolicy
     settings: dict[str, Any] = {}
+    gpu_seconds_per_month: int | None = None
+    gpu_seconds_used: float = 0
     role: Role | None = None
     version: int = 1
     created_at: Timestamp

@@ -1,4 +1,4 @@
-"""Jobs: list, watch, cancel, try again."""
+"""Jobs: ask, list, watch, cancel, try again."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from fastapi import APIRouter, Query
 from fastapi.requests import Request
 from fastapi.responses import Response
 
-from argus_ray import auth, ingests
+from argus_ray import asking, auth, ingests
 from argus_ray.catalog import jobs
 from argus_ray.catalog.connect import as_caller
 from argus_ray.schemas.common import Page
-from argus_ray.schemas.job import ENDED, Job, JobKind, JobState
-from serve_apps.api.dependencies import Caller, NewestFirst, ProjectId, UserTx, newest
+from argus_ray.schemas.job import ENDED, Estimate, Job, JobCreate, JobKind, JobState
+from serve_apps.api.dependencies import Caller, EditableProjectId, NewestFirst, ProjectId, Settings, UserTx, newest
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
 
@@ -43,13 +43,39 @@ async def list_jobs(
 
 
 @router.post(
+    "/projects/{project_id}/jobs",
+    status_code=201,
+    operation_id="create_job",
+    dependencies=[Idempotent],
+    responses=documented(402, 403, 404, 422, 503),
+)
+async def create_job(
+    project_id: EditableProjectId, asked: JobCreate, tx: UserTx, settings: Settings, response: Response
+) -> Job:
+    """Ask for work: label frames by a model, follow things through videos, freeze, export, import. Its `estimate` says what
+    it is thought to take; a project that has set `gpu_seconds_per_month` refuses what would pass it.
+    """
+    job = await asking.ask(tx, project_id, asked, sam3_model=settings.sam3_model)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
+
+
+@router.post("/projects/{project_id}/jobs:estimate", operation_id="estimate_job", responses=documented(403, 404, 422))
+async def estimate_job(project_id: ProjectId, asked: JobCreate, tx: UserTx, settings: Settings) -> Estimate:
+    """How many frames such a job is about, and about how many GPU-seconds it takes, without queueing it."""
+    return await asking.estimate(tx, project_id, asked.spec, sam3_model=settings.sam3_model)
+
+
+@router.post(
     "/jobs/{job_id}:cancel",
     operation_id="cancel_job",
     dependencies=[Idempotent],
     responses=documented(403, 404, 409, 422),
 )
 async def cancel_job(job_id: UUID, tx: UserTx) -> Job:
-    """End a job that is queued or running, at once. Its video has failed then, and can be ingested again."""
+    """End a job that is queued or running, at once. The video of an ingest has failed then, and can be ingested again;
+    other work keeps what it has committed.
+    """
     return await ingests.cancel(tx, job_id)
 
 
@@ -60,7 +86,9 @@ async def cancel_job(job_id: UUID, tx: UserTx) -> Job:
     responses=documented(403, 404, 409, 422),
 )
 async def retry_job(job_id: UUID, tx: UserTx) -> Job:
-    """Start a failed or cancelled job from its beginning."""
+    """Queue a failed or cancelled job again. An ingest starts from its beginning; other work goes on with what it has not
+    done, on the frames that it was queued for.
+    """
     return await ingests.retry(tx, job_id)
 
 
