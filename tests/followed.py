@@ -133,7 +133,7 @@ def _drawn(scene: Scene, courses: Sequence[Course], times_us: Sequence[int]) -> 
 
 def _pieces(rng: np.random.Generator, thing: int, truth: Seen, span: Span, noise: Noise) -> list[dict[int, Rle]]:
     """What a segment has followed of a thing: a new piece where it was away for three times or more."""
-    pieces: list[dict[int, Rle]] = []
+    pieces: list[dict[int, npt.NDArray[np.bool_]]] = []
     last_us = None
     for pts_us in truth:
         mask = truth[pts_us].get(thing)
@@ -141,18 +141,18 @@ def _pieces(rng: np.random.Generator, thing: int, truth: Seen, span: Span, noise
             continue
         if last_us is None or pts_us - last_us > 3 * STEP_US:
             pieces.append({})
-        pieces[-1][pts_us] = _worse(rng, mask, noise)
+        pieces[-1][pts_us] = _worse(rng, rle.decode(mask), noise)
         last_us = pts_us
-    return pieces
+    return [dict(zip(piece, rle.encode_many(np.stack(list(piece.values()))), strict=True)) for piece in pieces]
 
 
-def _worse(rng: np.random.Generator, mask: Rle, noise: Noise) -> Rle:
-    """Moved by about a pixel, and often a pixel larger or smaller all around."""
-    pixels = rle.decode(mask)
+def _worse(rng: np.random.Generator, pixels: npt.NDArray[np.bool_], noise: Noise) -> npt.NDArray[np.bool_]:
+    """Moved by about a pixel, and often a pixel larger all around."""
     dx, dy = (int(v) for v in np.rint(rng.normal(0, noise.shift_px, 2)))
-    pixels = np.roll(pixels, (dy, dx), (0, 1))
-    grown = pixels | np.roll(pixels, 1, 0) | np.roll(pixels, -1, 0) | np.roll(pixels, 1, 1) | np.roll(pixels, -1, 1)
-    return rle.encode(grown if rng.random() < 0.4 else pixels)
+    moved = np.roll(pixels, (dy, dx), (0, 1))
+    if rng.random() < 0.6:
+        return moved
+    return moved | np.roll(moved, 1, 0) | np.roll(moved, -1, 0) | np.roll(moved, 1, 1) | np.roll(moved, -1, 1)
 
 
 def _false(rng: np.random.Generator, clip: Clip, span: Span, noise: Noise, crops: bool) -> None:
