@@ -80,7 +80,12 @@ TRACKS = pa.schema(
         ("video_width", pa.int32()),
         ("video_height", pa.int32()),
         ("pts_us", pa.int64()),
+        ("end_us", pa.int64()),
         ("outside", pa.bool_()),
+        ("next_pts_us", pa.int64()),  # the track's next keyframe, towards which it moves
+        ("next_kind", pa.string()),
+        ("next_box", pa.list_(pa.float64(), 4)),
+        ("next_polygon", pa.list_(pa.list_(pa.list_(_point)))),
         *((field.name, field.type) for field in _annotation),
     ],
     metadata={"argus.schema_version": str(SCHEMA_VERSION)},
