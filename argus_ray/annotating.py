@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import cast
 from uuid import UUID
 
 from argus_ray import rle
 from argus_ray.annotations import attributes, polygons
+from argus_ray.annotations import tracks as geometry
 from argus_ray.annotations.attributes import Place
 from argus_ray.catalog import annotations as annotation_rows
 from argus_ray.catalog import history, labels, tracks
-from argus_ray.catalog.annotations import Canvas, Row
+from argus_ray.catalog.annotations import Canvas, KeyframeRow, Row
 from argus_ray.catalog.statement import AsyncTx
 from argus_ray.errors import Conflict, InvalidRequest, NotFound
 from argus_ray.schemas.annotation import (
     Annotation,
     AnnotationCreate,
     AnnotationUpdate,
+    Box,
     Keyframe,
     Kind,
     Shape,
@@ -269,3 +272,30 @@ async def get_canvas(tx: AsyncTx, project_id: UUID, video_id: UUID) -> Canvas:
     if canvas is None:
         raise NotFound("there is no such video, or it is not yours")
     return canvas
+
+
+# -- keyframes -------------------------------------------------------------------------------------
+
+
+def moving(row: KeyframeRow) -> geometry.Keyframe:
+    """A keyframe as interpolation knows it: what holds until the next one stays in the row's text."""
+    kind = Kind(row.kind)
+    shape: geometry.Shape = None
+    if kind is Kind.BOX:
+        shape = cast("geometry.Box", (row.x, row.y, row.w, row.h))
+    elif kind is Kind.POLYGON:
+        shape = row.polygon
+    return geometry.Keyframe(row.pts_us, kind, shape, row.outside)
+
+
+def shape_between(before: KeyframeRow, after: KeyframeRow, pts_us: int) -> Shape:
+    """What is seen at a time after the one keyframe and not after the other."""
+    start = moving(before)
+    (shape,) = geometry.between(start, moving(after), [pts_us])
+    if start.kind is Kind.BOX:
+        x, y, w, h = cast("geometry.Box", shape)
+        return Shape(box=Box(x=x, y=y, w=min(w, 1 - x), h=min(h, 1 - y)))
+    if start.kind is Kind.POLYGON:
+        return Shape(polygon=cast("polygons.Polygon", shape))
+    held = Annotation.model_validate_json(before.item)
+    return Shape(mask=held.mask, points=held.points, tag=True if start.kind is Kind.TAG else None)

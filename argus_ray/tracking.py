@@ -8,6 +8,7 @@ nothing that was seen looks different: the piece before ends `outside`, the one 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -15,12 +16,15 @@ from argus_ray.annotating import (
     check_times,
     get_canvas,
     labels_in_use,
+    measured,
     placed,
     reviewed,
+    shape_between,
 )
 from argus_ray.annotations import attributes
 from argus_ray.catalog import annotations as annotation_rows
 from argus_ray.catalog import history, tracks
+from argus_ray.catalog.annotations import Row
 from argus_ray.catalog.statement import AsyncTx
 from argus_ray.errors import Conflict, InvalidRequest, NotFound
 from argus_ray.schemas.annotation import (
@@ -82,16 +86,58 @@ async def split(tx: AsyncTx, track: Track, at_us: int) -> Pieces:
             f"/at_us: the track goes from {track.start_us} to {track.end_us}: split it after its beginning, and not after "
             "its end"
         )
-    return await _split(tx, track, at_us)
+    return await _split(tx, track, at_us, await _edge(tx, track, at_us))
 
 
-async def _split(tx: AsyncTx, track: Track, at_us: int) -> Pieces:
+async def _split(tx: AsyncTx, track: Track, at_us: int, edge: _Edge | None) -> Pieces:
     other = await tx.one(
         tracks.insert(track.project_id, track.video_id, track.label_id, dict(track.attributes), state=track.state)
     )
     await tx.run(tracks.move_keyframes(track.project_id, track.id, other, from_us=at_us))
     await tx.run(tracks.split_links(track, other.id, at_us))
+    if edge is not None:
+        rows = [_keyframe(track, edge, outside=True)]
+        if not edge.is_keyframe:
+            rows.append(_keyframe(other, edge, outside=False))
+        await tx.run(annotation_rows.insert(track.project_id, rows))
     return Pieces(track=await tx.one(tracks.get(track.id)), other=await tx.one(tracks.get(other.id)))
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """What is seen of a track right before a time at which it is cut: the columns of its shape there."""
+
+    pts_us: int
+    shape: Row
+    occluded: bool
+    is_keyframe: bool
+    """A keyframe stands at that time."""
+
+
+async def _edge(tx: AsyncTx, track: Track, at_us: int) -> _Edge | None:
+    """None where nothing is seen before that time."""
+    around = await tx.all(
+        annotation_rows.keyframes(track.project_id, track.video_id, at_us - 1, at_us, track_ids=[track.id])
+    )
+    if len(around) < 2 or around[0].outside or around[0].pts_us >= at_us:
+        return None
+    before, after = around
+    canvas = await get_canvas(tx, track.project_id, track.video_id)
+    shape = await asyncio.to_thread(lambda: measured(shape_between(before, after, at_us), canvas))
+    return _Edge(at_us, shape, before.occluded, after.pts_us == at_us)
+
+
+def _keyframe(track: Track, edge: _Edge, *, outside: bool) -> Row:
+    return edge.shape | {
+        "video_id": str(track.video_id),
+        "label_id": str(track.label_id),
+        "track_id": str(track.id),
+        "pts_us": edge.pts_us,
+        "outside": outside,
+        "occluded": edge.occluded,
+        "source": Source.HUMAN,
+        "state": track.state,
+    }
 
 
 async def merge(tx: AsyncTx, track: Track, other_id: UUID) -> Track:
@@ -128,7 +174,10 @@ async def end(tx: AsyncTx, track: Track, at_us: int) -> Track:
     """Delete it from this time on. Raises InvalidRequest where nothing would be left of it."""
     if at_us <= track.start_us:
         raise InvalidRequest(f"/at_us: the track begins at {track.start_us}: delete it, instead of all that it has")
+    edge = await _edge(tx, track, at_us)
     await tx.run(tracks.delete_keyframes(track.project_id, track.id, from_us=at_us))
+    if edge is not None:
+        await tx.run(annotation_rows.insert(track.project_id, [_keyframe(track, edge, outside=True)]))
     return await tx.one(tracks.get(track.id))
 
 
@@ -143,7 +192,8 @@ async def cut(tx: AsyncTx, link_id: UUID) -> TrackLink:
             f"the track goes from {track.start_us} to {track.end_us} by now, and the border is at {link.border_us}: there is "
             "nothing to cut"
         )
-    pieces = await _split(tx, track, link.border_us + 1)  # what is at the border is of the piece before it
+    # what is at the border is of the piece before it; two objects have no shape between them
+    pieces = await _split(tx, track, link.border_us + 1, None)
     return await tx.one(tracks.cut_link(link_id, pieces.other.id))
 
 

@@ -265,6 +265,74 @@ def window(
     )
 
 
+@dataclass(frozen=True)
+class KeyframeRow:
+    """A keyframe: its shape, where that moves, and the JSON text that people get of it."""
+
+    track_id: UUID
+    pts_us: int
+    kind: str
+    x: float | None
+    y: float | None
+    w: float | None
+    h: float | None
+    polygon: list[Any] | None
+    outside: bool
+    occluded: bool
+    item: str
+
+
+def keyframes(
+    project_id: UUID,
+    video_id: UUID,
+    from_us: int,
+    to_us: int,
+    *,
+    label_ids: Sequence[UUID] | None = None,
+    states: Sequence[str] | None = None,
+    track_ids: Sequence[UUID] | None = None,
+) -> Statement[KeyframeRow]:
+    """Of the tracks that are there at some time from `from_us` to `to_us`, both included: the keyframes in it, and one before
+    and one after. Those that were rejected are none, unless asked for.
+    """
+    return Statement(
+        KeyframeRow,
+        f"""
+        with followed as (
+          select t.project_id, t.id from tracks t
+          where t.project_id = %(project_id)s and t.video_id = %(video_id)s and t.deleted_at is null and t.keyframes > 0
+            and t.start_us <= %(to_us)s and t.end_us >= %(from_us)s
+            and (%(label_ids)s::uuid[] is null or t.label_id = any (%(label_ids)s))
+            and (%(track_ids)s::uuid[] is null or t.id = any (%(track_ids)s))
+        ), bounds as (
+          select f.project_id, f.id,
+            coalesce((select max(k.pts_us) from annotations k
+                      where k.project_id = f.project_id and k.track_id = f.id and k.deleted_at is null
+                        and k.pts_us <= %(from_us)s and k.state = any (%(states)s)), %(from_us)s) as from_us,
+            coalesce((select min(k.pts_us) from annotations k
+                      where k.project_id = f.project_id and k.track_id = f.id and k.deleted_at is null
+                        and k.pts_us >= %(to_us)s and k.state = any (%(states)s)), %(to_us)s) as to_us
+          from followed f
+        )
+        select s.track_id, s.pts_us, s.kind, s.x, s.y, s.w, s.h, s.polygon, s.outside, s.occluded, s.item from (
+          select a.track_id, a.pts_us, a.kind, a.x, a.y, a.w, a.h, a.polygon, a.outside, a.occluded,
+            row_to_json(i)::text as item
+          from bounds b
+          join annotations a on a.project_id = b.project_id and a.track_id = b.id and a.deleted_at is null
+            and a.pts_us between b.from_us and b.to_us and a.state = any (%(states)s)
+          {_OF_VIDEO}, lateral (select {SHOWN}) i
+        ) s order by s.track_id, s.pts_us
+        """,
+        project_id=project_id,
+        video_id=video_id,
+        from_us=from_us,
+        to_us=to_us,
+        label_ids=None if label_ids is None else list(label_ids),
+        states=list(states or [State.PROPOSED, State.ACCEPTED]),
+        track_ids=None if track_ids is None else list(track_ids),
+    )
+
+
 # -- many at once ----------------------------------------------------------------------------------
 
 

@@ -75,6 +75,22 @@ def page(
     )
 
 
+def times(project_id: UUID, video_id: UUID, from_us: int, to_us: int) -> Statement[int]:
+    """When a video has frames, from `from_us` to `to_us`, both included."""
+    return Statement(
+        int,
+        """
+        select pts_us from frames
+        where project_id = %(project_id)s and video_id = %(video_id)s and pts_us between %(from_us)s and %(to_us)s
+        order by pts_us
+        """,
+        project_id=project_id,
+        video_id=video_id,
+        from_us=from_us,
+        to_us=to_us,
+    )
+
+
 def get(frame_id: UUID) -> Statement[FrameRow]:
     return Statement(
         FrameRow,

@@ -571,3 +571,166 @@ def test_a_track_is_judged_with_the_keyframes_that_nobody_judged_apart(ann, proj
         ("rejected", "gone"),
         ("rejected", "a shadow"),
     ]
+
+
+def seen(client, video, **params) -> list[tuple]:
+    """Time, left edge and whether it is interpolated, of all that is to be seen."""
+    items = window(client, video, interpolate=True, **params)
+    return [(i["pts_us"], round(i["box"]["x"], 6), i["interpolated"]) for i in items if not i["outside"]]
+
+
+def test_a_track_is_seen_between_its_keyframes_at_the_times_of_frames(ann, project, video, car):
+    track = make_track(ann, video, car, 1_000_000, 5_000_000)
+
+    assert seen(ann, video) == [
+        (1_000_000, 0.11, False), (2_000_000, 0.12, True), (3_000_000, 0.13, True), (4_000_000, 0.14, True),
+        (5_000_000, 0.15, False),
+    ]  # fmt: skip
+    assert seen(ann, video, limit=1) == seen(ann, video, limit=2) == seen(ann, video)
+    # the keyframes lie outside of the window, and the track does not
+    assert seen(ann, video, from_us=2_000_000, to_us=4_000_000) == [(2_000_000, 0.12, True), (3_000_000, 0.13, True)]
+    assert seen(ann, video, at_us=2_500_000) == [(2_500_000, 0.125, True)]
+    assert seen(ann, video, from_us=6_000_000) == seen(ann, video, to_us=1_000_000) == []
+    assert window(ann, video, at_us=2_500_000) == []
+    (shown,) = window(ann, video, at_us=2_500_000, interpolate=True)
+    assert (shown["id"], shown["track_id"], shown["label_id"], shown["kind"]) == (None, track["id"], car["id"], "box")
+    page = ann.get(f"/v1/videos/{video}/annotations", params={"at_us": 2_500_000, "interpolate": True}).json()
+    assert [one["id"] for one in page["tracks"]] == [track["id"]]
+
+
+def test_pages_of_many_tracks_show_each_at_each_time_once(ann, project, video, car):
+    for first in range(4):
+        make_track(ann, video, car, first * 1_000_000, 9_000_000)
+    annotate(ann, project, *(box(video, car, n * 1_000_000) for n in range(10)))
+
+    whole = window(ann, video, interpolate=True)
+
+    assert [one["pts_us"] for one in whole] == sorted(one["pts_us"] for one in whole)
+    assert len(whole) == 10 + sum(10 - first for first in range(4))
+    for limit in (1, 3, 7):
+        assert window(ann, video, interpolate=True, limit=limit) == whole
+
+
+def test_masks_hold_polygons_move_and_what_is_outside_is_not_seen(ann, project, video, car):
+    mask = {"size": [360, 640], "counts": rle.encode(np.eye(360, 640, dtype=np.uint8)).counts}
+    square = [[0.1, 0.1], [0.2, 0.1], [0.2, 0.2], [0.1, 0.2]]
+    right = [[x + 0.4, y] for x, y in square]
+    path = f"/v1/videos/{video}/tracks"
+
+    def follow(*keyframes: dict) -> None:
+        ann.post(path, json={"label_id": car["id"], "keyframes": keyframes}).raise_for_status()
+
+    follow({"pts_us": 0, "mask": mask}, {"pts_us": 2_000_000, "mask": mask})
+    follow({"pts_us": 0, "polygon": [[square]]}, {"pts_us": 2_000_000, "polygon": [[right]]})
+    follow({"pts_us": 0, "box": BOX, "outside": True}, {"pts_us": 2_000_000, "box": BOX})
+
+    held, moved = window(ann, video, at_us=1_000_000, interpolate=True)
+    if held["kind"] == "polygon":
+        held, moved = moved, held
+    assert held["mask"] == mask
+    assert moved["polygon"][0][0] == [pytest.approx((x + 0.2, y)) for x, y in square]
+    assert moved["box"]["x"] == pytest.approx(0.3)
+
+
+def test_rejected_keyframes_are_not_on_the_way(ann, project, video, car):
+    track = make_track(ann, video, car, 0, 2_000_000)
+    (wrong,) = annotate(ann, project, box(video, car, 1_000_000, track_id=track["id"]))
+    ann.patch(
+        f"/v1/annotations/{wrong['id']}", json={"state": "rejected", "reason": "no"}, headers=ANY
+    ).raise_for_status()
+
+    assert seen(ann, video, at_us=500_000) == [(500_000, 0.105, True)]
+
+
+def test_a_track_that_is_split_looks_as_before_and_so_does_one_merged_again(ann, project, video, car):
+    track = make_track(ann, video, car, 0, 4_000_000, 8_000_000)
+    before = seen(ann, video)
+    path = f"/v1/tracks/{track['id']}"
+
+    split = ann.post(f"{path}:split", json={"at_us": 2_500_000}, headers={"If-Match": '"1"'})
+    assert split.status_code == 201, split.text
+    first, other = split.json()["track"], split.json()["other"]
+    assert (first["start_us"], first["end_us"], other["start_us"], other["end_us"]) == (
+        0,
+        2_500_000,
+        2_500_000,
+        8_000_000,
+    )
+    assert [(t, x) for t, x, _ in seen(ann, video) if t != 2_500_000] == [(t, x) for t, x, _ in before]
+    assert seen(ann, video, track_id=first["id"], at_us=2_400_000) == [(2_400_000, 0.124, True)]
+    assert problem(ann.post(f"{path}:split", json={"at_us": 1}, headers={"If-Match": '"1"'})) == (
+        412,
+        "precondition-failed",
+    )
+
+    merged = ann.post(f"{path}:merge", json={"track_id": other["id"]})
+    assert merged.status_code == 200, merged.text
+    assert span(ann, track) == (0, 8_000_000, 4)
+    assert [(t, x) for t, x, _ in seen(ann, video) if t % 1_000_000 == 0] == [(t, x) for t, x, _ in before]
+    assert ann.get(f"/v1/tracks/{other['id']}").status_code == 404
+
+
+@pytest.mark.parametrize("at_us", [0, 9_000_000, 8_000_001])
+def test_no_track_is_split_into_nothing(ann, video, car, at_us):
+    track = make_track(ann, video, car, 0, 8_000_000)
+
+    assert problem(ann.post(f"/v1/tracks/{track['id']}:split", json={"at_us": at_us})) == (422, "invalid-request")
+
+
+def test_tracks_that_are_both_seen_at_one_time_are_not_merged(ann, project, video, car):
+    one, other = (make_track(ann, video, car, 0, 1_000_000) for _ in range(2))
+    path = f"/v1/tracks/{one['id']}:merge"
+
+    refused = ann.post(path, json={"track_id": other["id"]})
+
+    assert problem(refused) == (409, "conflict")
+    assert "both tracks have a keyframe at 0 us" in refused.json()["detail"]
+    assert problem(ann.post(path, json={"track_id": one["id"]})) == (422, "invalid-request")
+    assert problem(ann.post(path, json={"track_id": str(uuid4())})) == (422, "invalid-request")
+    assert span(ann, other) == (0, 1_000_000, 2)
+
+
+def test_a_track_is_ended_from_here_on(ann, video, car):
+    track = make_track(ann, video, car, 0, 4_000_000, 8_000_000)
+    path = f"/v1/tracks/{track['id']}:end"
+
+    assert problem(ann.post(path, json={"at_us": 0})) == (422, "invalid-request")
+    assert ann.post(path, json={"at_us": 6_000_000}).status_code == 200
+    assert [t for t, _, _ in seen(ann, video)] == [0, 1_000_000, 2_000_000, 3_000_000, 4_000_000, 5_000_000]
+    assert seen(ann, video)[-1] == (5_000_000, 0.15, True)
+
+
+def test_a_link_is_cut_and_joined_by_a_person(place, ann, project, video, car):
+    track = make_track(ann, video, car, 0, 2_000_000, 3_000_000, 5_000_000)
+    for border_us in (2_000_000, 4_000_000):
+        place.sql(
+            "insert into track_links (project_id, video_id, track_id, border_us, iou, score) values (%s, %s, %s, %s, 0.9, 0.9)",
+            project, video, track["id"], border_us,
+        )  # fmt: skip
+    first, second = ann.get(f"/v1/tracks/{track['id']}/links").json()["items"]
+
+    cut = ann.post(f"/v1/track-links/{first['id']}:cut").json()
+    again = ann.post(f"/v1/track-links/{first['id']}:cut").json()
+
+    assert (cut["state"], again) == ("cut", cut)
+    other = {"id": cut["other_track_id"]}
+    assert (times(ann, video, track), times(ann, video, other)) == (
+        [0, 2_000_000],
+        [3_000_000, 5_000_000],
+    )
+    assert [link["id"] for link in ann.get(f"/v1/tracks/{other['id']}/links").json()["items"]] == [
+        first["id"],
+        second["id"],
+    ]
+    joined = ann.post(f"/v1/track-links/{first['id']}:join").json()
+    assert (joined["state"], joined["track_id"], joined["other_track_id"]) == ("joined", track["id"], None)
+    assert [t for t, _, _ in seen(ann, video, track_id=track["id"])] == [
+        0,
+        1_000_000,
+        2_000_000,
+        3_000_000,
+        4_000_000,
+        5_000_000,
+    ]
+    assert {link["track_id"] for link in ann.get(f"/v1/tracks/{track['id']}/links").json()["items"]} == {track["id"]}
+    assert problem(ann.post(f"/v1/track-links/{uuid4()}:cut")) == (404, "not-found")

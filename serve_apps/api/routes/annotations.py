@@ -9,9 +9,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from argus_ray import annotating
+from argus_ray import annotating, windows
 from argus_ray.catalog import annotations as annotation_rows
-from argus_ray.catalog import history, tracks, videos
+from argus_ray.catalog import history, videos
+from argus_ray.cursors import cursor_of
 from argus_ray.errors import InvalidRequest
 from argus_ray.schemas.annotation import (
     Accept,
@@ -27,6 +28,7 @@ from argus_ray.schemas.annotation import (
     Window,
 )
 from argus_ray.schemas.common import Page
+from argus_ray.windows import Ask
 from serve_apps.api.dependencies import IfMatch, MayMatch, Paging, ProjectId, UserTx, edit, paging, tagged
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
@@ -69,34 +71,30 @@ async def list_annotations(
     label_id: Annotated[list[UUID] | None, Query(max_length=200)] = None,
     state: Annotated[list[State] | None, Query()] = None,
     track_id: Annotated[list[UUID] | None, Query(max_length=1000)] = None,
+    interpolate: Annotated[
+        bool,
+        Query(description="Tracks between their keyframes too, at the times of the video's frames, or at `at_us`."),
+    ] = False,
 ) -> Response:
     """What is annotated in a window of a video's time, from `from_us` to before `to_us`, by time; and tags that last into
     it. Rejected annotations are among them: ask for a `state` where they should not be.
+
+    An interpolated annotation has no id, and is nowhere stored. Boxes and polygons move in a straight line, masks and points
+    hold; between a keyframe that says `outside` and the next there is nothing.
     """
     if at_us is not None:
         if from_us is not None or to_us is not None:
             raise InvalidRequest("query/at_us: give one time, or a window, and not both")
         from_us, to_us = at_us, at_us + 1
     video = await tx.one(videos.get(video_id))
-    found = await tx.all(
-        annotation_rows.window(
-            video.project_id,
-            video_id,
-            from_us=from_us,
-            to_us=to_us,
-            label_ids=label_id,
-            states=state,
-            track_ids=track_id,
-            after=page.after,
-            rows=page.rows,
-        )
-    )
-    shown = page.page(found, lambda row: (row.pts_us, row.id))
-    of_page = sorted({row.track_id for row in shown.items if row.track_id})
-    followed = await tx.all(tracks.shown(video.project_id, of_page)) if of_page else []
-    # Postgres has written the items: to read them and write them again would cost more than the query
-    items, cursor = ",".join(row.item for row in shown.items), json.dumps(shown.next_cursor)
-    body = f'{{"items":[{items}],"tracks":[{",".join(followed)}],"next_cursor":{cursor}}}'
+    ask = Ask(video.project_id, video_id, from_us, to_us, label_id, state, track_id)
+    if interpolate:
+        times_us = None if at_us is None else [at_us]
+        part = await windows.read_interpolated(tx, ask, page.after, page.limit, times_us=times_us)
+    else:
+        part = await windows.read(tx, ask, page.after, page.limit)
+    cursor = json.dumps(None if part.next_place is None else cursor_of(part.next_place))
+    body = f'{{"items":[{",".join(part.items)}],"tracks":[{",".join(part.tracks)}],"next_cursor":{cursor}}}'
     return Response(body, media_type="application/json")
 
 
