@@ -46,7 +46,7 @@ PALETTE = ("#d55e00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#cc79a7", "#e
 _DARK, _LIGHT = (18, 18, 20), (255, 255, 255)
 _FILLING = {
     state: [round(level * share) for level in range(256)]
-    for state, share in ((State.PROPOSED, 0.28), (State.ACCEPTED, 0.42))
+    for state, share in ((State.PROPOSED, 0.22), (State.ACCEPTED, 0.36))
 }
 """How much a filling covers, by its coverage of a pixel."""
 _CROWD = 60
@@ -257,7 +257,8 @@ class _Figure:
 
     @cached_property
     def bounds(self) -> Rectangle:
-        every = np.concatenate([*self.strokes, self._dots])
+        reach = 3 * self.style.line_px  # of a dot
+        every = np.concatenate([*self.strokes, self._dots - reach, self._dots + reach])
         if not len(every):
             return 0, 0, 0, 0
         (left, top), (right, bottom) = every.min(axis=0), every.max(axis=0)

@@ -127,10 +127,10 @@ class _Setter:
         return True
 
     def _hidden(self, plate: Plate, places: Float) -> Float:
-        """How many other objects a plate would hide, in whole and parts."""
+        """How many objects a plate would hide, in whole and parts; its own counts half."""
         shares = _common(places, self.objects) / self.areas
         if plate.of is not None:
-            shares[:, (self.objects == plate.of).all(axis=1)] = 0
+            shares[:, (self.objects == plate.of).all(axis=1)] *= 0.5
         hidden: Float = shares.sum(axis=1)
         return hidden
 
