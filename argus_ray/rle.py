@@ -11,7 +11,7 @@ What can be answered from the runs (area, box, IoU, union, another size) never m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -130,7 +130,7 @@ def from_edges(edges: Int, size: Size) -> Rle:
 
 def area(rle: Rle) -> int:
     """Pixels of the mask."""
-    return int(areas([rle])[0])
+    return int(next(_unpack([rle]))[1::2].sum())
 
 
 def areas(rles: Sequence[Rle]) -> Int:
@@ -235,7 +235,7 @@ def check(rle: Rle, size: Size) -> None:
             mask_size=[height, width],
             picture_size=list(size),
         )
-    _unpack([rle])
+    next(_unpack([rle]))
 
 
 def _checked_size(size: Sequence[Any]) -> Size:
@@ -316,84 +316,60 @@ def _pack(runs: Int, ends: Int) -> list[str]:
     return [text[first:end] for first, end in pairwise([0, *cuts])]
 
 
-def _unpack(rles: Sequence[Rle]) -> tuple[Int, Int]:
-    """The other way: runs in a row, and where each mask's end. Raises InvalidRequest where they are no mask of its size."""
+def _unpack(rles: Sequence[Rle]) -> Iterator[Int]:
+    """The other way: the runs of each mask. Raises InvalidRequest where they are no mask of its size."""
     for one in rles:
         height, width = _checked_size(one.size)
         # a run is at least one pixel, and a number of two characters is a difference of sixteen or more
         if len(one.counts) > height * width * 5 // 4 + _SLACK:
             raise InvalidRequest(_too_many(len(one.counts), "characters", one.size))
-    text = "".join(one.counts for one in rles)
-    codes = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8).astype(np.int64) - 48
-    if not text.isascii() or (codes.size and not 0 <= codes.min() <= codes.max() < 64):
+    numbers, ends = _numbers([one.counts for one in rles])
+    for one, (first, end) in zip(rles, pairwise([0, *ends.tolist()]), strict=True):
+        runs = numbers[first:end]
+        np.cumsum(runs[1::2], out=runs[1::2])
+        np.cumsum(runs[2::2], out=runs[2::2])
+        if runs.min(initial=0) < 0:
+            raise InvalidRequest(f"the mask's counts have a run of {runs.min()} pixels: none can be less than 0")
+        if (total := int(runs.sum())) != one.size[0] * one.size[1]:
+            raise InvalidRequest(_other_sum(total, one.size))
+        yield runs
+
+
+def _numbers(texts: Sequence[str]) -> tuple[Int, Int]:
+    """Strings of many masks -> their numbers in a row, and where each mask's end. Raises InvalidRequest."""
+    text = "".join(texts)
+    codes = np.frombuffer(text.encode("ascii", "replace"), dtype=np.uint8) - np.uint8(48)  # below "0" it wraps around
+    if not text.isascii() or codes.max(initial=0) > 63:
         wrong = next(one for one in text if not "0" <= one <= "o")
         raise InvalidRequest(
             f'the mask\'s counts have {wrong!a}: compressed counts are made of the characters from "0" to "o"'
         )
-    last = codes < 32
-    stops = np.cumsum([len(one.counts) for one in rles], dtype=np.int64)
-    if not last[stops[stops > 0] - 1].all():
+    is_last = codes < 32
+    stops = np.cumsum([0, *map(len, texts)])
+    if not is_last[stops[1:][stops[1:] > stops[:-1]] - 1].all():
         raise InvalidRequest("the mask's counts end in the middle of a number: they have been cut off")
-    numbers = _numbers(codes, np.flatnonzero(last))
-    ends = np.concatenate([[0], np.cumsum(last)])[stops]
-    runs = _summed(numbers, ends)
-    _check_runs(runs, ends, rles)
-    return runs, ends
-
-
-def _numbers(codes: Int, lasts: Int) -> Int:
-    """From groups of five bits, and where each number's last is."""
-    starts = np.concatenate([[0], lasts[:-1] + 1])[: len(lasts)]
-    lengths = lasts - starts + 1
-    if lengths.size and lengths.max() > _GROUPS:
+    lasts = np.flatnonzero(is_last)
+    lengths = np.diff(lasts, prepend=-1)
+    longest = int(lengths.max(initial=1))
+    if longest > _GROUPS:
         raise InvalidRequest(
-            f"the mask's counts have a number of {lengths.max()} characters: no run of a picture needs more than {_GROUPS}"
+            f"the mask's counts have a number of {longest} characters: no run of a picture needs more than {_GROUPS}"
         )
-    numbers: Int = codes[starts] & 31
-    for place in range(1, int(lengths.max(initial=0))):
-        longer = lengths > place
-        numbers[longer] |= (codes[starts[longer] + place] & 31) << 5 * place
-    numbers -= (codes[lasts] & 16) << 1 << 5 * (lengths - 1)  # the sign
-    return numbers
-
-
-def _summed(numbers: Int, ends: Int) -> Int:
-    """Runs from differences: each of a mask's, from its fourth on, to the one two before it."""
-    sums = numbers.copy()
-    sums[::2] = np.cumsum(numbers[::2])
-    sums[1::2] = np.cumsum(numbers[1::2])
-    # from the sums over all masks, what had come together before each mask's own began; its first stands alone
-    starts = np.concatenate([[0], ends])[:-1]
-    lengths = ends - starts
-    place = np.arange(len(numbers)) - np.repeat(starts, lengths)
-    base = np.repeat(starts, lengths) - (place & 1)
-    runs = sums - np.where(base >= 0, sums[base], 0)
-    first = place == 0
-    runs[first] = numbers[first]
-    return runs
-
-
-def _check_runs(runs: Int, ends: Int, rles: Sequence[Rle]) -> None:
-    pixels = np.array([one.size[0] * one.size[1] for one in rles])
-    wrong = (runs < 0) | (runs > np.repeat(pixels, np.diff(ends, prepend=0)))
-    if wrong.any():
-        raise InvalidRequest(
-            f"the mask's counts have a run of {runs[wrong][0]} pixels: a run is from 0 to as long as the mask has pixels"
-        )
-    totals = np.diff(np.concatenate([[0], np.cumsum(runs)])[ends], prepend=0)
-    if (other := np.flatnonzero(totals != pixels)).size:
-        raise InvalidRequest(_other_sum(int(totals[other[0]]), rles[other[0]].size))
+    numbers: Int = (codes[lasts] & 15).astype(np.int64) - (codes[lasts] & 16)  # the last five bits have the sign
+    for back in range(1, longest):
+        longer = lengths > back
+        numbers[longer] = numbers[longer] << 5 | codes[lasts[longer] - back] & 31
+    return numbers, np.searchsorted(lasts, stops[1:])
 
 
 def _intervals(rles: Sequence[Rle]) -> list[Int]:
     """Of each its runs of ones, [N, 2]: the first pixel and the one after the last, counted down the columns."""
-    runs, ends = _unpack(rles)
-    cuts = [0, *ends.tolist()]
-    pixels = [0, *(one.size[0] * one.size[1] for one in rles)]
-    edges = np.cumsum(runs) - np.repeat(np.cumsum(pixels[:-1]), np.diff(cuts))
-    pairs = [edges[first : end - (end - first) % 2].reshape(-1, 2) for first, end in pairwise(cuts)]
-    not_first = np.delete(runs, cuts[:-1])
-    return pairs if not_first.all() else [_true_edges(one.ravel()).reshape(-1, 2) for one in pairs]
+    intervals = []
+    for runs in _unpack(rles):
+        edges = np.cumsum(runs)
+        pairs = edges[: edges.size // 2 * 2]
+        intervals.append((pairs if runs[1:].all() else _true_edges(pairs)).reshape(-1, 2))
+    return intervals
 
 
 def _true_edges(edges: Int) -> Int:

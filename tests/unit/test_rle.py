@@ -170,9 +170,9 @@ def _counts(mask):
         ("0\U0001f600", r"have '\\U0001f600'"),
         ("ooooooooo", "end in the middle of a number: they have been cut off"),
         ("PPPPPPPPPPPPPPPPPP1", "have a number of 19 characters: no run of a picture needs more than 7"),
-        ("N", "have a run of -2 pixels"),
-        ("PPPPPP7", "have a run of 7516192768 pixels: a run is from 0 to as long as the mask has pixels"),
-        ("PPPPPP7" * 100_000, "have a run of 7516192768 pixels"),
+        ("N", "have a run of -2 pixels: none can be less than 0"),
+        ("PPPPPP7", "add up to 7516192768 pixels, and its size"),
+        ("PPPPPP7" * 100_000, "the mask's counts add up to"),
         ("0" * 10_000_000, "have 10000000 characters, more than any mask of 1080 x 1920 pixels needs"),
     ],
 )
