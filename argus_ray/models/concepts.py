@@ -6,6 +6,7 @@ run lengths at the size that was asked for, (height, width) in pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_ray.errors import InvalidRequest
-from argus_ray.rle import Rle, Size, area, bbox, check
+from argus_ray.rle import Rle, Size, area, bbox, check, iou
 
 Box = tuple[float, float, float, float]
 Method = Literal["sam3-video", "track-by-detection"]
 
+MOST_IOU = 0.5
+"""Two masks of one concept that overlap by more are the same thing seen twice."""
 MOST_BOXES = 64
 MOST_CLICKS = 256
 
@@ -127,6 +130,26 @@ class TrackedFrame:
     objects: list[Tracked]
     presence: tuple[float, ...]
     method: Method
+
+
+def distinct(answers: Sequence[Found], threshold: float = 0.0) -> list[tuple[float, Rle]]:
+    """Scores and masks of one concept that several phrases have found, each instance once, the surest first; those that
+    score at least `threshold`.
+    """
+    pairs = [
+        (float(score), mask)
+        for answer in answers
+        for score, mask in zip(answer.scores, answer.masks, strict=True)
+        if score >= threshold
+    ]
+    pairs.sort(key=lambda pair: -pair[0])
+    if len(answers) == 1:
+        return pairs  # a phrase finds nothing twice
+    kept: list[tuple[float, Rle]] = []
+    for score, mask in pairs:
+        if not kept or iou([mask], [other for _, other in kept]).max() <= MOST_IOU:
+            kept.append((score, mask))
+    return kept
 
 
 def box_of(mask: Rle) -> Box:

@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, Sam3Model
 
 from argus_ray.errors import InvalidRequest, ModelUnavailable, ModelUnsupported
 from argus_ray.models import sam3_track
-from argus_ray.models.concepts import Found, Pointed, Prompt, Segmented, TrackedFrame
+from argus_ray.models.concepts import MOST_IOU, Found, Pointed, Prompt, Segmented, TrackedFrame
 from argus_ray.models.loading import Fetch, load_whole, read_config, resolve, weights_id
 from argus_ray.models.pixels import Pixels
 from argus_ray.models.precision import device_named, dtype_of
@@ -40,9 +40,6 @@ from argus_ray.rle import Size, area
 
 Part = Literal["concepts", "clicks", "video"]
 Tracker = Literal["none", "untrained", "pictures", "video"]
-
-MOST_IOU = 0.5
-"""Two masks of one prompt that overlap by more are the same thing seen twice."""
 
 _EXAMPLES_ALONE = "visual"  # the phrase that the model was taught to read as "what is in the boxes"
 _LONGEST_PHRASE = 20_000  # characters; a longer one is not even cut into tokens
@@ -63,6 +60,16 @@ class Features:
     @property
     def size_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in (*self.levels, self.tokens))
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A prompt for one picture; masks at `size` or the picture's, what passes `threshold` or the model's own."""
+
+    features: Features
+    prompt: Prompt
+    size: Size | None = None
+    threshold: float | None = None
 
 
 class Sam3:
@@ -109,8 +116,11 @@ class Sam3:
         """Whether the tracker has learnt to follow; where it has not, tracking by detection stands in."""
         return self.video is not None and self.tracker == "video"
 
-    def features(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Features]:
-        """RGB pictures uint8 [H, W, 3], of any sizes -> what the model sees in each."""
+    def features(self, pictures: Sequence[NDArray[np.uint8]], *, sizes: Sequence[Size] | None = None) -> list[Features]:
+        """RGB pictures uint8 [H, W, 3], of any sizes -> what the model sees in each.
+
+        `sizes`, (height, width), are those that the pictures had before somebody made them smaller.
+        """
         seen = []
         for first in range(0, len(pictures), self._most_pictures):
             batch = pictures[first : first + self._most_pictures]
@@ -122,7 +132,7 @@ class Sam3:
                 tokens = out.last_hidden_state[row : row + 1]
                 seen.append(
                     Features(
-                        size=(picture.shape[0], picture.shape[1]),
+                        size=sizes[first + row] if sizes else (picture.shape[0], picture.shape[1]),
                         # a copy, so that one that is kept does not keep the others
                         levels=tuple(level if alone else level.clone() for level in levels),
                         tokens=tokens if alone else tokens.clone(),
@@ -130,9 +140,14 @@ class Sam3:
                 )
         return seen
 
+    def squash(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """A picture as small as the model sees it, uint8 [S, S, 3]."""
+        square: NDArray[np.uint8] = self._pixels.squash(picture[None])[0]
+        return square
+
     def pixel_values(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
         """RGB pictures uint8 [H, W, 3], of any sizes -> what goes in, [N, 3, S, S]."""
-        return self._pixels(np.concatenate([self._pixels.squash(picture[None]) for picture in pictures]))
+        return self._pixels(np.stack([self.squash(picture) for picture in pictures]))
 
     def check(self, prompt: Prompt) -> None:
         """InvalidRequest for a phrase that is empty, or longer than the model reads."""
@@ -153,17 +168,27 @@ class Sam3:
         threshold: float | None = None,
     ) -> list[Found]:
         """As `find`, for prompts of several pictures together. Raises InvalidRequest as `check` does, before any work."""
-        found: list[Found | None] = [None] * len(asked)
-        floor = self.score_threshold if threshold is None else threshold
+        return self.answer([Question(features, prompt, size, threshold) for features, prompt in asked])
+
+    def answer(self, questions: Sequence[Question]) -> list[Found]:
+        """As `find`, for questions of several askers together."""
+        found: list[Found | None] = [None] * len(questions)
         with torch.inference_mode():
-            texts = self._texts([_phrase(prompt) for _, prompt in asked])
-            for rows in self._passes([prompt for _, prompt in asked]):
-                pictures = [asked[row][0] for row in rows]
-                prompts = [asked[row][1] for row in rows]
-                one_pass = self._asked(pictures, prompts, [texts[row] for row in rows])
-                for row, picture, detected in zip(rows, pictures, self.detect(one_pass, floor), strict=True):
-                    found[row] = _found(detected, size or picture.size)
+            texts = self._texts([_phrase(question.prompt) for question in questions])
+            for rows in self._passes([question.prompt for question in questions]):
+                some = [questions[row] for row in rows]
+                asked = self._asked(
+                    [question.features for question in some],
+                    [question.prompt for question in some],
+                    [texts[row] for row in rows],
+                )
+                floors = [self._floor(question.threshold) for question in some]
+                for row, question, detected in zip(rows, some, self.detect(asked, floors), strict=True):
+                    found[row] = _found(detected, question.size or question.features.size)
         return [answer for answer in found if answer is not None]
+
+    def _floor(self, threshold: float | None) -> float:
+        return self.score_threshold if threshold is None else threshold
 
     def _passes(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Which prompts go together: those with boxes and those without apart, no more than memory allows."""
@@ -208,9 +233,10 @@ class Sam3:
         return boxes.to(self.device, self.dtype), labels.to(self.device)
 
     def segment(self, features: Features, objects: Sequence[Pointed], *, size: Size | None = None) -> list[Segmented]:
-        """The masks of objects that are pointed at in one picture, at the picture's size or `size` (height, width).
+        """The masks of objects that are pointed at in one picture, at the picture's size or `size` (height, width); a mask
+        that is given has the same.
 
-        ModelUnsupported for weights whose tracker has not learnt to; InvalidRequest for a mask of another picture.
+        ModelUnsupported for weights whose tracker has not learnt to; InvalidRequest for a mask of another size.
         """
         if self.video is None:
             why = "has not been trained" if self.tracker == "untrained" else "is missing or was not loaded"
@@ -222,7 +248,6 @@ class Sam3:
                 self.video,
                 features.tokens,
                 objects,
-                picture=features.size,
                 size=size or features.size,
                 most_rows=self._most_outlined,
             )
@@ -248,8 +273,7 @@ class Sam3:
         for prompt in concepts:
             self.check(prompt)
         if concepts:
-            floor = self.score_threshold if threshold is None else threshold
-            return sam3_track.concepts(self, frames, concepts, size=size, threshold=floor)
+            return sam3_track.concepts(self, frames, concepts, size=size, threshold=self._floor(threshold))
         return sam3_track.objects(self, frames, objects, size=size)
 
     def detector_of(self, prompts: Sequence[Prompt], floor: float) -> Detect:
@@ -268,14 +292,14 @@ class Sam3:
                     text=torch.cat([text for text, _ in some]),
                     text_mask=torch.cat([mask for _, mask in some]),
                 )
-                found += self.detect(asked, floor, most_iou)
+                found += self.detect(asked, [floor] * len(some), most_iou)
             return found
 
         return detect_all
 
-    def detect(self, asked: Asked, floor: float, most_iou: float = MOST_IOU) -> list[Detected]:
-        """The instances of each row above `floor`; rows that memory allows in one pass."""
-        return detect(self.detector, asked, floor=floor, most_iou=most_iou, most_outlined=self._most_outlined)
+    def detect(self, asked: Asked, floors: Sequence[float], most_iou: float = MOST_IOU) -> list[Detected]:
+        """The instances of each row above its floor; rows that memory allows in one pass."""
+        return detect(self.detector, asked, floors=floors, most_iou=most_iou, most_outlined=self._most_outlined)
 
     def _texts(self, phrases: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
         """Each phrase's features [1, L, C] and mask [1, L]; a phrase is read once."""

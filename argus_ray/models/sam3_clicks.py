@@ -23,17 +23,15 @@ _TOP_LEFT, _BOTTOM_RIGHT = 2, 3  # labels of a box's corners, beside 1 and 0 of 
 _NOTHING = -1  # the label of a point that says nothing
 
 
-def segment(
-    video: Any, tokens: Tensor, objects: Sequence[Pointed], *, picture: Size, size: Size, most_rows: int
-) -> list[Segmented]:
-    """Masks, at `size`, of the objects pointed at in the picture of these `tokens` [1, G x G, D] and of size `picture`.
+def segment(video: Any, tokens: Tensor, objects: Sequence[Pointed], *, size: Size, most_rows: int) -> list[Segmented]:
+    """Masks, at `size`, of the objects pointed at in the picture of these `tokens` [1, G x G, D].
 
-    Raises InvalidRequest for a mask of another picture. Objects with as many points go together: a padded point would
+    Raises InvalidRequest for a mask of another size. Objects with as many points go together: a padded point would
     change the answer.
     """
     for thing in objects:
         if thing.mask is not None:
-            check_mask(thing.mask, picture)
+            check_mask(thing.mask, size)
     embeddings = _embeddings(video, tokens)
     together: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
     points = [points_of(thing, video.tracker_model.image_size) for thing in objects]

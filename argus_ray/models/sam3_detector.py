@@ -9,6 +9,7 @@ Shapes: B rows (a picture with a prompt), Q queries, C the width, G the side of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +65,10 @@ class Seen:
     prompt_mask: Tensor
 
 
-def detect(detector: Any, asked: Asked, *, floor: float, most_iou: float, most_outlined: int) -> list[Detected]:
-    """Both halves: what scores above `floor` in each row. Masks are made for `most_outlined` rows at a time.
+def detect(
+    detector: Any, asked: Asked, *, floors: Sequence[float], most_iou: float, most_outlined: int
+) -> list[Detected]:
+    """Both halves: what scores above its floor in each row. Masks are made for `most_outlined` rows at a time.
 
     Raises ModelUnsupported where the numbers overflow.
     """
@@ -76,7 +79,7 @@ def detect(detector: Any, asked: Asked, *, floor: float, most_iou: float, most_o
             "bfloat16, or on the CPU"
         )
     scores, order = seen.scores.sort(dim=1, descending=True)
-    hits = (scores > floor).sum(dim=1).tolist()
+    hits = (scores > torch.tensor(floors, device=scores.device)[:, None]).sum(dim=1).tolist()
     busy = [row for row, count in enumerate(hits) if count]
     masks: dict[int, Tensor] = {}
     for first in range(0, len(busy), most_outlined):

@@ -1,7 +1,7 @@
 """The HTTP API: an ASGI app that stands on its own, and the Serve application around it.
 
-`create_app` needs neither Ray nor a model to be imported or tested; `build` gives it the handle of the SigLIP 2
-deployment. A process holds connections to Postgres as role `argus_api`, which by itself may read nothing, an S3
+`create_app` needs neither Ray nor a model to be imported or tested; `build` gives it the handles of the models'
+deployments. A process holds connections to Postgres as role `argus_api`, which by itself may read nothing, an S3
 client, and the issuer's public keys: nothing that matters is lost with it.
 """
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from argus_ray import auth
 from argus_ray.catalog.connect import pool
 from argus_ray.errors import ConfigurationError
+from argus_ray.predicting import Finder
 from argus_ray.s3 import S3
 from argus_ray.search import Embedder
 from argus_ray.settings import Settings
@@ -30,6 +31,7 @@ from serve_apps.api.routes import annotations as annotation_routes
 from serve_apps.api.routes import (
     api_keys,
     audit,
+    concepts,
     docs,
     frames,
     health,
@@ -53,8 +55,13 @@ if TYPE_CHECKING:
 _NO_PROXY = {"all://127.0.0.1": None, "all://localhost": None, "all://[::1]": None}  # none stands before this machine
 
 
-def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = False) -> FastAPI:
-    """The API over what the settings name. Raises ConfigurationError, when it starts, where they name too little."""
+def create_app(
+    settings: Settings, *, siglip2: Embedder, sam3: Finder | None = None, behind_serve: bool = False
+) -> FastAPI:
+    """The API over what the settings name; without `sam3`, requests for concepts are told that there is none.
+
+    Raises ConfigurationError, when it starts, where they name too little.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +75,8 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
                 issuer = auth.issuer(settings, http)
                 with closing(S3(settings)) as s3, _thumbnails(settings) as thumbnails:
                     app.state.settings, app.state.database, app.state.issuer = settings, database, issuer
-                    app.state.s3, app.state.thumbnails, app.state.siglip2 = s3, thumbnails, siglip2
+                    app.state.s3, app.state.thumbnails = s3, thumbnails
+                    app.state.siglip2, app.state.sam3 = siglip2, sam3
                     yield
         finally:
             await database.close()
@@ -112,6 +120,7 @@ def create_app(settings: Settings, *, siglip2: Embedder, behind_serve: bool = Fa
         annotation_routes,
         tracks,
         verdicts,
+        concepts,
         jobs,
         search,
         review,
@@ -132,6 +141,7 @@ class Args(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     siglip2_application: str = "siglip2"
+    sam3_application: str = "sam3"
     num_cpus: float = Field(0.2, ge=0)
     min_replicas: int = Field(1, ge=1)
     max_replicas: int = Field(1, ge=1)
@@ -143,15 +153,21 @@ class Args(BaseModel):
 class _Api:
     """The replica: the app is built in it, when it starts."""
 
-    def __init__(self, settings: Settings, siglip2_application: str) -> None:
+    def __init__(self, settings: Settings, siglip2_application: str, sam3_application: str) -> None:
         self.settings = settings
-        self.siglip2_application = siglip2_application
+        self.siglip2_application, self.sam3_application = siglip2_application, sam3_application
 
     def __serve_build_asgi_app__(self) -> FastAPI:
+        from serve_apps.api.sam3 import ServedSam3
         from serve_apps.api.siglip2 import ServedSiglip2
 
         log_to_stderr(self.settings.log_format)
-        return create_app(self.settings, siglip2=ServedSiglip2(self.siglip2_application), behind_serve=True)
+        return create_app(
+            self.settings,
+            siglip2=ServedSiglip2(self.siglip2_application),
+            sam3=ServedSam3(self.sam3_application),
+            behind_serve=True,
+        )
 
 
 def build(given: dict[str, Any] | Args) -> Application:
@@ -174,5 +190,5 @@ def build(given: dict[str, Any] | Args) -> Application:
         logging_config=LoggingConfig(enable_access_log=False),  # the guard has one, with our request id
         graceful_shutdown_timeout_s=70,  # longer than the longest wait for a job
     )
-    application: Application = deployment.bind(Settings(), args.siglip2_application)
+    application: Application = deployment.bind(Settings(), args.siglip2_application, args.sam3_application)
     return application

@@ -23,12 +23,11 @@ from argus_ray.catalog.labelling import Asking
 from argus_ray.catalog.work import Started
 from argus_ray.errors import NotFound
 from argus_ray.models import sam3
-from argus_ray.models.concepts import Found, Prompt, box_of
-from argus_ray.models.sam3 import MOST_IOU
+from argus_ray.models.concepts import Found, Prompt, box_of, distinct
 from argus_ray.pipelines.stages.attempts import attempt, still_held
 from argus_ray.pipelines.stages.frame_pictures import FramePictures
 from argus_ray.pipelines.stages.rows import AnsweredChunk, ClaimedSegment
-from argus_ray.rle import Rle, Size
+from argus_ray.rle import Size
 from argus_ray.settings import Settings
 from argus_ray.weights import fetcher
 
@@ -150,25 +149,6 @@ def told(
                 shape = {"x": x, "y": y, "w": w, "h": h, "counts": mask.counts, "area_px": rle.area(mask)}
                 found.append({**head, **shape, "score": score, "method": METHOD})
     return asked, found
-
-
-def distinct(answers: Sequence[Found], threshold: float) -> list[tuple[float, Rle]]:
-    """The instances of one label that its phrases have found, each once, the surest first; empty masks are none."""
-    pairs = [
-        (float(score), mask)
-        for answer in answers
-        for score, mask in zip(answer.scores, answer.masks, strict=True)
-        if score >= threshold and rle.area(mask)
-    ]
-    pairs.sort(key=lambda pair: -pair[0])
-    if len(answers) == 1:
-        return pairs
-    kept: list[tuple[float, Rle]] = []
-    for score, mask in pairs:
-        others = [other for _, other in kept]
-        if not others or float(rle.iou([mask], others).max()) <= MOST_IOU:
-            kept.append((score, mask))
-    return kept
 
 
 def _frames_gone(video_id: UUID, count: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, Sam3Model, Sam3Track
 from argus_ray import rle
 from argus_ray.errors import InvalidRequest, ModelUnavailable, ModelUnsupported
 from argus_ray.models import sam3
-from argus_ray.models.concepts import Click, Pointed, Prompt
+from argus_ray.models.concepts import MOST_IOU, Click, Pointed, Prompt
 from argus_ray.models.loading import load_whole
 from argus_ray.models.sam3_masks import distinct, encoded
 from argus_ray.synthetic.scene import random_scene, render
@@ -81,7 +81,7 @@ def test_what_is_found_is_what_the_library_itself_finds(tiny, tiny_folder):
         [found] = tiny.find(tiny.features([picture])[0], [prompt], size=(16, 16))
         scores = (out.pred_logits.sigmoid() * out.presence_logits.sigmoid())[0]
         order = scores.argsort(descending=True)
-        order = order[distinct(out.pred_masks[0, order] > 0, sam3.MOST_IOU)]
+        order = order[distinct(out.pred_masks[0, order] > 0, MOST_IOU)]
         corners = out.pred_boxes[0, order].clamp(0, 1)
         assert len(found.masks) > 0
         assert found.presence == pytest.approx(float(out.presence_logits.sigmoid()), abs=1e-5)
