@@ -57,7 +57,7 @@ class Ranked:
         return Why.model_validate(self, from_attributes=True)
 
 
-# `place` turns the time of a signal into the item it belongs to; the rankings end in the same way.
+# What turns the time of a signal into the item that it belongs to, and how a ranking ends.
 _START: LiteralString = """
     case when %(segment_us)s::bigint is null then pts_us
          else floor(pts_us / %(segment_us)s::float8)::bigint * %(segment_us)s end

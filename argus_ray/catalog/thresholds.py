@@ -100,7 +100,8 @@ def keep(
         update labels l
         set learnt = case when %(learnt)s::jsonb ? l.id::text
                           then jsonb_build_object('at', %(at)s::timestamptz, 'models', %(learnt)s::jsonb -> l.id::text) end
-        where l.project_id = %(project_id)s and (%(label_ids)s::uuid[] is null or l.id = any (%(label_ids)s))
+        where l.project_id = %(project_id)s and l.archived_at is null
+          and (%(label_ids)s::uuid[] is null or l.id = any (%(label_ids)s))
           and l.learnt -> 'models' is distinct from %(learnt)s::jsonb -> l.id::text
         """,
         project_id=project_id,

@@ -155,7 +155,7 @@ def test_what_reaches_the_threshold_is_accepted_where_the_project_asks_for_it(ro
     assert (states[sure], states[unsure]) == ("accepted", "proposed")
 
 
-def test_what_was_accepted_by_itself_teaches_nothing_until_a_person_says_so(room):
+def test_neither_what_was_accepted_by_itself_nor_what_a_key_said_teaches_anything_until_a_person_says_so(room):
     video = room.video(1)
     room.judge(video, [(0.8 + i / 1000, True) for i in range(100)])
     by_itself = [room.propose(video, 0, 0.95) for _ in range(40)]
@@ -164,6 +164,9 @@ def test_what_was_accepted_by_itself_teaches_nothing_until_a_person_says_so(room
 
     learnt = learn(room)
     room.say("rejected", by_itself[0])
+    room.library.sql(
+        "update annotations set reviewed_by = 'key:nightly', state = 'rejected' where id = %s", by_itself[1]
+    )
     said = learn(room)
 
     assert (learnt["accepted"], learnt["rejected"]) == (100, 0)
@@ -188,7 +191,7 @@ def test_a_worker_does_the_same_at_the_end_of_a_job(room):
 
 
 @pytest.mark.parametrize(
-    "wrong", [True, {"enabled": "perhaps"}, {"precision": 1}, {"precison": 0.9}, {"precision": "NaN"}]
+    "wrong", [True, {"enabled": "perhaps"}, {"precision": 1}, {"recall": 0.9}, {"precision": "NaN"}]
 )
 def test_a_project_cannot_ask_for_auto_accept_in_a_way_that_is_not_understood(room, wrong):
     refused = room.people["olga"].patch(
