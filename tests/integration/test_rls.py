@@ -159,7 +159,39 @@ def _fill(owner: psycopg.Connection[Any]) -> dict[str, UUID]:
         (f"user:{person_id('owner@ours')}",),
     )
     owner.execute("insert into broadcasts (topic, event, payload) values ('t', 'e', '{}')")
+    _fill_concepts(owner, video, job)
     return keys
+
+
+def _fill_concepts(owner: psycopg.Connection[Any], video: UUID, job: UUID) -> None:
+    label, track, dataset, model = uuid4(), uuid4(), uuid4(), uuid4()
+    here = {"p": OURS, "v": video, "l": label, "t": track, "d": dataset, "m": model, "j": job}
+    for statement in (
+        "insert into models (id, number, family, uri, weights_id, image_size) values (%(m)s, 9, 'sam3', 'x', 'y', 8)",
+        "insert into gpu_usage (project_id, month, kind) values (%(p)s, '2026-01-01', 'track')",
+        "insert into measured_rates (kind, model_id, device) values ('track', %(m)s, 'cpu')",
+        "insert into labels (project_id, id, name, colour, prompts) values (%(p)s, %(l)s, 'car', '#000000', '{car}')",
+        "update labels set name = 'red car' where id = %(l)s",  # history
+        (
+            "insert into tracks (project_id, id, video_id, label_id, source, state)"
+            " values (%(p)s, %(t)s, %(v)s, %(l)s, 'human', 'accepted')"
+        ),
+        (
+            "insert into annotations (project_id, video_id, pts_us, label_id, track_id, kind, x, y, w, h, source, state)"
+            " values (%(p)s, %(v)s, 0, %(l)s, %(t)s, 'box', 0, 0, 1, 1, 'human', 'accepted')"
+        ),
+        "insert into track_links (project_id, video_id, track_id, border_us) values (%(p)s, %(v)s, %(t)s, 0)",
+        "insert into verdicts (project_id, video_id, pts_us, label_id, verdict) values (%(p)s, %(v)s, 0, %(l)s, 'partial')",
+        "insert into answers (project_id, video_id, pts_us, label_id, model_id, found) values (%(p)s, %(v)s, 0, %(l)s, %(m)s, 0)",
+        "insert into reviews (project_id, video_id, pts_us, end_us) values (%(p)s, %(v)s, 0, 1)",
+        "insert into datasets (project_id, id, name, query, splits) values (%(p)s, %(d)s, 'd', '{}', '{}')",
+        (
+            "insert into dataset_versions (project_id, dataset_id, number, job_id, schema_version, content_hash, manifest_key,"
+            " query, ontology, counts) values (%(p)s, %(d)s, 1, %(j)s, 1, repeat('0', 64), 'k', '{}', '[]', '{}')"
+        ),
+        "insert into dataset_splits (project_id, dataset_id, video_id, split, component) values (%(p)s, %(d)s, %(v)s, 'train', 0)",
+    ):
+        owner.execute(statement.encode(), here)
 
 
 def _ours(table: str) -> sql.Composable:
@@ -169,7 +201,7 @@ def _ours(table: str) -> sql.Composable:
         "user_settings": f"user_id = '{person_id('owner@ours')}'",
         "idempotency_keys": f"caller = 'user:{person_id('owner@ours')}'",
         "api_keys": f"project_id = '{OURS}'",
-        **dict.fromkeys(("runs", "claims", "models", "broadcasts"), "true"),
+        **dict.fromkeys(("runs", "claims", "models", "measured_rates", "broadcasts"), "true"),
     }
     return sql.SQL(conditions.get(table, f"project_id = '{OURS}'"))
 
@@ -201,6 +233,24 @@ READERS = {
     "user_settings": {"owner"},  # the person whose they are
     "idempotency_keys": {"owner"},
     "models": {*MEMBERS, *(name for name in OUTSIDERS if not name.startswith("anonymous"))},
+    **dict.fromkeys(
+        (
+            "labels",
+            "tracks",
+            "annotations",
+            "track_links",
+            "verdicts",
+            "answers",
+            "history",
+            "reviews",
+            "datasets",
+            "dataset_versions",
+            "dataset_splits",
+            "gpu_usage",
+        ),
+        MEMBERS,
+    ),
+    "measured_rates": {*MEMBERS, *(name for name in OUTSIDERS if not name.startswith("anonymous"))},
     "doomed_objects": set(),
     "runs": set(),
     "segments": set(),
@@ -279,24 +329,47 @@ def test_an_outsider_changes_nothing_of_ours(world, name):
     assert {table: done for table in READERS if (done := _writes(world, name, table))} == {}
 
 
-@pytest.mark.parametrize("name", ["viewer", "annotator", "read key"])
+@pytest.mark.parametrize("name", ["viewer", "read key"])
 def test_whoever_may_only_look_changes_nothing_but_may_leave(world, name):
     leave = {} if name == "read key" else {"members": {"delete": 1}}
 
     assert {table: done for table in READERS if (done := _writes(world, name, table))} == leave
 
 
+ANNOTATED = {
+    "annotations": {"insert", "update"},
+    "tracks": {"insert", "update"},
+    "track_links": {"update"},
+    "verdicts": {"insert", "update", "delete"},
+    "reviews": {"insert", "update"},
+}  # fmt: skip
+
+
+def test_an_annotator_changes_annotations_and_neither_the_ontology_nor_datasets_nor_jobs(world):
+    done = {table: {*what} for table in READERS if (what := _writes(world, "annotator", table))}
+
+    assert done == {"members": {"delete"}, **ANNOTATED}
+
+
 @pytest.mark.parametrize("name", ["editor", "write key"])
 def test_an_editor_changes_neither_people_nor_keys_nor_what_pipelines_write(world, name):
-    done = {table for table in READERS if _writes(world, name, table).keys() - {"delete"}}
+    done = {
+        table: {*what} - {"delete"} for table in READERS if (what := _writes(world, name, table)).keys() - {"delete"}
+    }
 
-    assert done <= {"projects", "videos", "uploads", "jobs"}
+    assert done.keys() <= {"projects", "videos", "uploads", "jobs", "labels", "datasets", *ANNOTATED}
+    assert done["labels"] == done["datasets"] == {"insert", "update"}
 
 
 PIPELINES_ALONE = {
     "videos": {"container", "codec", "width", "height", "duration_us", "start_us", "frame_rate", "variable_frame_rate",
                "probe", "poster", "frames_kept", "frames_dropped"},
     "jobs": {"turn", "attempts"},
+    "labels": {"number"},
+    "tracks": {"number", "start_us", "end_us", "keyframes", "score", "method", "model_id", "job_id", "author"},
+    "annotations": {"job_id", "author"},
+    "verdicts": {"author"},
+    "track_links": {"iou", "similarity", "score", "job_id", "border_us"},
 }  # fmt: skip
 NEVER_CHANGED = {
     "id",
@@ -324,6 +397,12 @@ def test_people_write_no_column_that_only_pipelines_write(world):
             "embeddings",
             "broadcasts",
             "audit",
+            "answers",
+            "history",
+            "gpu_usage",
+            "measured_rates",
+            "dataset_versions",
+            "dataset_splits",
         }:
             assert writable == set(), table
         assert writable & PIPELINES_ALONE.get(table, set()) == set(), table
@@ -408,12 +487,13 @@ def _callable(world: World, role: str) -> set[str]:
 
 def test_each_caller_may_call_what_is_meant_for_them(world):
     assert _callable(world, "anon") == LOOKS | {"claims_of_key"}
-    assert _callable(world, "authenticated") == LOOKS | {"join_invited", "create_project", "delete_project"}
+    acts = {"join_invited", "create_project", "delete_project"}
+    assert _callable(world, "authenticated") == LOOKS | acts | {"target_frames", "track_blocks", "is_seen"}
     assert _callable(world, "argus_api") == set()
     assert _callable(world, "argus_worker").isdisjoint(
         {"claims_of_key", "join_invited", "create_project", "delete_project"}
     )
-    assert _callable(world, "argus_registrar") == {"register_model"}
+    assert _callable(world, "argus_registrar") == {"register_model", "register_weights"}
 
 
 def test_functions_that_act_for_others_look_nowhere_else_and_belong_to_nobody_mighty(world):
@@ -423,8 +503,8 @@ def test_functions_that_act_for_others_look_nowhere_else_and_belong_to_nobody_mi
     ).fetchall()
 
     assert {name for name, config, _ in found if 'search_path=""' not in (config or [])} == set()
-    # tell_project reads no table; it is the migrations' owner who may call realtime.send on Supabase
-    assert {name for name, _, is_superuser in found if is_superuser} <= {"tell_project"}
+    # they read no table; it is the migrations' owner who may call realtime.send on Supabase
+    assert {name for name, _, is_superuser in found if is_superuser} <= {"tell_project", "tell_changes"}
 
 
 @pytest.mark.parametrize("name", ["write key", "no claims", "owner's id as service role"])
@@ -495,7 +575,12 @@ def test_workers_have_no_rights_that_they_do_not_need(world):
     assert may("jobs") == {"select", "update"}
     assert may("idempotency_keys") == may("broadcasts") == {"select", "delete"}
     assert may("claims") == {"select", "insert", "delete"}
-    assert set(_columns(world, "projects", "select", "argus_worker")) == {"id", "sampling"}
+    assert may("labels") == may("verdicts") == {"select", "insert", "update"}
+    assert may("history") == may("reviews") == may("datasets") == {"select"}
+    assert may("dataset_versions") == {"select", "insert"}
+    assert set(_columns(world, "labels", "update", "argus_worker")) == {"threshold", "learnt"}
+    known = {"id", "sampling", "settings", "gpu_seconds_per_month"}
+    assert set(_columns(world, "projects", "select", "argus_worker")) == known
     for table in READERS:
         assert may(table).isdisjoint({"truncate", "references", "trigger"}), table
         assert set(_columns(world, table, "update", "argus_worker")).isdisjoint({"created_by"}), table
@@ -527,6 +612,48 @@ def test_memberships_are_looked_up_once_for_a_statement(world):
         plan = "\n".join(row for (row,) in connection.execute("explain (costs off) select id from videos"))
 
     assert "hashed SubPlan" in plan or "InitPlan" in plan
+
+
+# -- what nobody may say ---------------------------------------------------------------------------
+
+
+def test_whoever_makes_or_judges_an_annotation_is_named_whatever_they_say(world):
+    me = f"user:{person_id('annotator@ours')}"
+    with world.acting("annotator") as connection:
+        (author,) = connection.execute(
+            "insert into annotations (project_id, video_id, pts_us, label_id, kind, source, state)"
+            " select project_id, video_id, 1, label_id, 'tag', 'model', 'proposed' from annotations returning author"
+        ).fetchone()
+        judged = connection.execute(
+            "update annotations set state = 'rejected', reviewed_by = 'user:somebody' where pts_us = 1 returning reviewed_by"
+        ).fetchone()
+
+    assert (author, judged) == (me, (me,))
+
+
+@pytest.mark.parametrize("source", ["import", "model"])
+def test_a_person_adds_no_accepted_annotation_in_another_ones_name(world, source):
+    with world.acting("annotator") as connection, pytest.raises(pg.InsufficientPrivilege):
+        connection.execute(
+            "insert into annotations (project_id, video_id, pts_us, label_id, kind, source, state)"
+            " select project_id, video_id, 1, label_id, 'tag', %s, 'accepted' from annotations",
+            (source,),
+        )
+
+
+def test_a_keyframe_of_another_label_or_video_than_its_tracks_cannot_be(world):
+    with world.acting("editor") as connection, pytest.raises(pg.ForeignKeyViolation):
+        connection.execute(
+            "with other as (insert into labels (project_id, name, colour, prompts) values (%s, 'x', '#000000', '{x}') returning id)"
+            " update annotations set label_id = other.id from other where track_id is not null",
+            (OURS,),
+        )
+
+
+def test_a_dataset_version_is_changed_by_nobody(world):
+    for change in ("update dataset_versions set number = 2", "delete from dataset_versions"):
+        with pytest.raises(pg.CheckViolation, match="never changes"):
+            world.owner.execute(change.encode())
 
 
 # -- an owner who is not mighty --------------------------------------------------------------------

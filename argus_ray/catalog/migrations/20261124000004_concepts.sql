@@ -611,12 +611,52 @@ $$;
 create trigger sign_review before update of state on annotations
   for each row when (new.state <> old.state) execute function sign_review();
 
+-- Whether people have said that a label is on a frame: by annotations that they have made or accepted.
+create function is_seen(of_project uuid, of_video uuid, at_us bigint, of_label uuid) returns boolean
+language sql stable set search_path = '' as $$
+  select exists (
+    select from argus.annotations a
+    where a.project_id = of_project and a.video_id = of_video and a.pts_us = at_us and a.label_id = of_label
+      and a.state = 'accepted' and a.deleted_at is null and not a.outside)
+$$;
+
+-- Nobody says both that a label is on a frame and that it is not: the word of absence is refused where it is seen, and is
+-- `partial` once it is.
+create function absence_is_empty() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if argus.is_seen(new.project_id, new.video_id, new.pts_us, new.label_id) then
+    raise check_violation using constraint = 'verdict_of_absence',
+      message = format('the frame at %s us has accepted annotations of that label: reject or delete them first', new.pts_us);
+  end if;
+  return new;
+end
+$$;
+create trigger absence_is_empty before insert or update of verdict on verdicts
+  for each row when (new.verdict = 'exhaustive_absent') execute function absence_is_empty();
+
+create function end_absence() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  update argus.verdicts v set verdict = 'partial', version = v.version + 1
+  from (select distinct a.project_id, a.video_id, a.pts_us, a.label_id from after a
+        where a.state = 'accepted' and a.deleted_at is null and not a.outside) s
+  where v.project_id = s.project_id and v.video_id = s.video_id and v.pts_us = s.pts_us and v.label_id = s.label_id
+    and v.verdict = 'exhaustive_absent';
+  return null;
+end
+$$;
+create trigger end_absence_by_new after insert on annotations referencing new table as after
+  for each statement execute function end_absence();
+create trigger end_absence after update on annotations referencing new table as after
+  for each statement execute function end_absence();
+
 -- A label that is merged into another gives it what was said of it: see catalog/labels.py. Where people have a word on
 -- both, the same stays, of present and absent present, and of anything with partial, partial.
 create function give_words() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
   insert into argus.verdicts (project_id, video_id, pts_us, label_id, verdict, author, created_at)
-  select v.project_id, v.video_id, v.pts_us, new.merged_into, v.verdict, v.author, v.created_at
+  select v.project_id, v.video_id, v.pts_us, new.merged_into,
+    case when v.verdict = 'exhaustive_absent' and argus.is_seen(v.project_id, v.video_id, v.pts_us, new.merged_into)
+         then 'partial' else v.verdict end, v.author, v.created_at
   from argus.verdicts v where v.project_id = new.project_id and v.label_id = new.id
   on conflict (project_id, video_id, pts_us, label_id) do update set
     verdict = case when 'partial' in (verdicts.verdict, excluded.verdict) then 'partial' else 'exhaustive_present' end,
@@ -786,12 +826,9 @@ create policy "Annotators change tracks" on tracks for update to authenticated
 grant insert (project_id, id, video_id, label_id, attributes, source, state),
       update (label_id, attributes, source, state, reason, deleted_at) on tracks to authenticated;
 
-create policy "Annotators add links" on track_links for insert to authenticated
-  with check (project_id in (select my_projects('annotator')));
 create policy "Annotators cut and join links" on track_links for update to authenticated
   using (project_id in (select my_projects())) with check (project_id in (select my_projects('annotator')));
-grant insert (project_id, video_id, track_id, border_us, state, author), update (state, track_id, other_track_id, author)
-  on track_links to authenticated;
+grant update (state, track_id, other_track_id, author) on track_links to authenticated;
 
 create policy "Annotators give verdicts" on verdicts for insert to authenticated
   with check (project_id in (select my_projects('annotator')));
@@ -832,14 +869,15 @@ grant insert, update on verdicts to argus_worker;
 
 grant execute on function register_weights to argus_registrar;
 grant execute on function target_frames, track_blocks to authenticated, argus_worker, argus_definer;
-grant execute on function sign_author, sign_review, keep_frozen, budget_by_owner to authenticated, argus_worker, argus_definer;
+grant execute on function is_seen, absence_is_empty, sign_author, sign_review, keep_frozen, budget_by_owner to authenticated, argus_worker, argus_definer;
 revoke all on function register_weights, target_frames, track_blocks, number_label, number_track, sign_author, sign_review, keep_history,
-  keep_frozen, count_keyframes, give_words, budget_by_owner, tell_changes, forget_annotations from public;
+  keep_frozen, count_keyframes, is_seen, absence_is_empty, end_absence, give_words, budget_by_owner, tell_changes, forget_annotations from public;
 
 alter function register_weights owner to argus_definer;
 alter function number_label owner to argus_definer;
 alter function number_track owner to argus_definer;
 alter function keep_history owner to argus_definer;
 alter function count_keyframes owner to argus_definer;
+alter function end_absence owner to argus_definer;
 alter function give_words owner to argus_definer;
 alter function forget_annotations owner to argus_definer;
