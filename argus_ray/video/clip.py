@@ -28,6 +28,7 @@ from argus_ray.video.limits import Limits
 from argus_ray.video.pictures import Output, Painter
 from argus_ray.video.probe import Probe, examine
 from argus_ray.video.segments import Run
+from argus_ray.video.source import check
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -71,8 +72,9 @@ def render(
 ) -> Clip:
     """Write the pictures of from_us <= pts_us < to_us to an MP4 at `out`, each as `paint` gives it.
 
-    Pictures are scaled down until their long side is at most `max_side`. `out` appears when it is whole. Raises
-    InvalidRequest where there is no picture in that time, and the VideoError that says why the source cannot be read.
+    `source` is what `open_source` gives for a path or a URL. Pictures are scaled down until their long side is at most
+    `max_side`. `out` appears when it is whole. Raises InvalidRequest where there is no picture in that time, the VideoError
+    that says why the source cannot be read, and what a lost connection raises.
     """
     limits = limits or Limits()
     with open_file(source) as file:
@@ -89,6 +91,7 @@ def render(
             partial = out.with_name(f".{out.name}.partial")
             try:
                 clip = _encode(partial, pictures, probe, min(high_us, probe.video_end_us))
+                check(file)
                 partial.replace(out)
             finally:
                 partial.unlink(missing_ok=True)

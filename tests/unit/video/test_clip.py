@@ -6,12 +6,14 @@ from itertools import pairwise
 import av
 import pytest
 
-from argus_ray.errors import InvalidRequest
+from argus_ray.errors import InvalidRequest, SourceGone
 from argus_ray.video.boxes import read_layout
 from argus_ray.video.clip import render
 from argus_ray.video.limits import Limits
 from argus_ray.video.probe import examine
+from argus_ray.video.source import open_source
 from tests.clips import catalogue, corners, make, read_number
+from tests.unit.video.test_source import noisy, serving
 
 UNEVEN_S = [Fraction(n * (n + 9), 1000) for n in range(30)]
 CLIPS = {
@@ -114,6 +116,24 @@ def test_a_time_without_pictures_is_refused_and_leaves_nothing(tmp_path):
         render(str(source.path), tmp_path / "out.mp4", as_it_is, from_us=5_000_000)
 
     assert list(tmp_path.iterdir()) == [source.path]
+
+
+def test_a_connection_that_is_lost_leaves_nothing(tmp_path):
+    """FFmpeg takes a failed read for the end of the file, and would make a shorter clip of it."""
+    content = make(tmp_path / "a.mkv", seconds=2, **noisy()).path.read_bytes()
+
+    def to_here(store):
+        def loses_it(_, picture):
+            store.statuses = [403] * 100
+            return picture
+
+        with open_source(store.url) as source:
+            render(source, tmp_path / "out.mp4", loses_it)
+
+    with serving(content) as store, pytest.raises(SourceGone, match="expired"):
+        to_here(store)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mkv"]
 
 
 def test_a_painter_that_fails_leaves_nothing(tmp_path):
