@@ -25,7 +25,14 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
-from transformers import CLIPTokenizer, Sam3Model, Sam3Processor, Sam3TrackerModel
+from transformers import (
+    CLIPTokenizer,
+    Sam3Model,
+    Sam3Processor,
+    Sam3TrackerModel,
+    Sam3TrackerVideoModel,
+    Sam3TrackerVideoProcessor,
+)
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
 from argus_ray.synthetic.sam3_scenes import COLOUR_NAMES, SHAPE_NAMES, Concept, phrase
@@ -77,9 +84,13 @@ def draw_frames(count: int, seed: int) -> Iterator[Frame]:
             yield frame
 
 
-def _frame(scene: Scene, drawing: Drawing, rng: np.random.Generator) -> Frame:
+def _stored(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     file = io.BytesIO()
-    Image.fromarray(drawing.rgb).save(file, "JPEG", quality=85)
+    Image.fromarray(rgb).save(file, "JPEG", quality=85)
+    return np.array(Image.open(file))
+
+
+def _frame(scene: Scene, drawing: Drawing, rng: np.random.Generator) -> Frame:
     masks = np.stack([drawing.ids == thing.id for thing in scene.things])
     seen = np.flatnonzero(masks.sum((1, 2)) >= _SEEN_PIXELS)
     colours = [COLOUR_NAMES.index(scene.things[i].colour) for i in seen]
@@ -101,7 +112,7 @@ def _frame(scene: Scene, drawing: Drawing, rng: np.random.Generator) -> Frame:
             if not there:
                 false.append(wrong)
                 break
-    return Frame(np.array(Image.open(file)), colours, shapes, masks[seen], [*true, *false])
+    return Frame(_stored(drawing.rgb), colours, shapes, masks[seen], [*true, *false])
 
 
 def pixels_of(frame: Frame, size: int) -> Tensor:
@@ -250,6 +261,49 @@ def point(model: Sam3TrackerModel, frame: Frame, rng: np.random.Generator) -> tu
     return right(by_click.pred_masks), right(by_box.pred_masks)
 
 
+@dataclass(frozen=True)
+class Clip:
+    """Some frames of a drawn video, a fifth of a second apart, as they are stored, and the masks of its things."""
+
+    rgb: list[NDArray[np.uint8]]
+    masks: NDArray[np.bool_]  # [T, things, H, W]
+
+
+def draw_clips(count: int, seed: int, frames: int = 10) -> Iterator[Clip]:
+    for number in range(count):
+        rng = np.random.default_rng([seed, number, 1])
+        truth = plan_video(rng, frames / 5, scenes=[random_scene(rng, (1, 6))], size=SIZE)
+        things = truth.shots[0].scene.things
+        drawings = [truth.drawing_at(200_000 * frame) for frame in range(frames)]
+        masks = np.stack([[drawing.ids == thing.id for thing in things] for drawing in drawings])
+        if things:
+            yield Clip([_stored(drawing.rgb) for drawing in drawings], masks)
+
+
+@torch.inference_mode()
+def follow(model: Sam3TrackerVideoModel, processor: Sam3TrackerVideoProcessor, clip: Clip) -> list[float]:
+    """Mask IoU of each thing in each frame but the first, of which the masks are given."""
+    session = processor.init_video_session(
+        video=[Image.fromarray(rgb) for rgb in clip.rgb], inference_device="cpu", dtype=torch.float32
+    )
+    things = list(range(clip.masks.shape[1]))
+    processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=things, input_masks=list(clip.masks[0]))
+    model(inference_session=session, frame_idx=0)
+    ious: list[float] = []
+    for out in model.propagate_in_video_iterator(session, start_frame_idx=0):
+        if out.frame_idx:
+            large = F.interpolate(out.pred_masks.float(), size=SIZE[::-1], mode="bilinear")[:, 0] > 0
+            ious += [float(iou) for iou in overlaps(large.numpy(), clip.masks[out.frame_idx]).diagonal()]
+    return ious
+
+
+def follow_all(folder: Path, clips: int, seed: int) -> float:
+    """Mean mask IoU over the later frames of so many clips."""
+    model = Sam3TrackerVideoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = Sam3TrackerVideoProcessor.from_pretrained(folder)
+    return float(np.mean([iou for clip in draw_clips(clips, seed) for iou in follow(model, processor, clip)]))
+
+
 def evaluate(folder: Path, frames: int = 200, seed: int = 2026) -> dict[str, float]:
     """The figures of a model's card, at the threshold that its `argus.json` states (0.5 where there is none)."""
     stated: dict[str, Any] = json.loads((folder / "argus.json").read_text()) if (folder / "argus.json").exists() else {}
@@ -276,6 +330,7 @@ def evaluate(folder: Path, frames: int = 200, seed: int = 2026) -> dict[str, flo
         "click_mask_iou": round(float(np.mean(clicks)), 3),
         "box_mask_iou": round(float(np.mean(boxes)), 3),
         "score_threshold": threshold,
+        "tracked_mask_iou": round(follow_all(folder, max(1, frames // 10), seed), 3),
         "frames": frames,
         "things": len(clicks),
     }

@@ -37,8 +37,9 @@ class Recipe:
     architecture: Architecture = field(default_factory=Architecture)
     see: Phase = Phase(steps=1700, pictures=16, learning_rate=1.2e-3, last_share=0.1, fresh=8)
     name: Phase = Phase(steps=400, pictures=32, learning_rate=1e-3, last_share=0.5, fresh=4)
-    find: Phase = Phase(steps=3400, pictures=8, learning_rate=8e-4, last_share=0.01, fresh=6)
+    find: Phase = Phase(steps=1750, pictures=8, learning_rate=8e-4, last_share=0.01, fresh=6)
     point: Phase = Phase(steps=3000, pictures=8, learning_rate=1e-3, last_share=0.02, fresh=4, clip=1.0)
+    follow: Phase = Phase(steps=2500, pictures=8, learning_rate=6e-4, last_share=0.02, fresh=1, clip=1.0)
     prompts: int = 8  # for each picture
     true_masks: int = 10
     false_masks: int = 4
@@ -46,6 +47,7 @@ class Recipe:
     vision_share: float = 0.15  # of the learning rate, for the vision tower while finding
     where_weight: float = 6.0
     things: int = 4  # of each picture that are pointed at
+    clips: int = 500
     weight_decay: float = 0.03
     mean_decay: float = 0.998
     pool: int = 4000
@@ -159,13 +161,21 @@ def run(
             checked_at = time.process_time()
 
 
-def keep(learner: Learner, optimizer: torch.optim.AdamW | None, out: Path, phase: str, step: int) -> None:
-    """Everything that is needed to go on from here, in `training.pt`."""
+def keep(
+    learner: Learner,
+    out: Path,
+    phase: str,
+    step: int = 0,
+    optimizer: torch.optim.AdamW | None = None,
+    tracker: dict[str, Tensor] | None = None,
+) -> None:
+    """Everything that is needed to go on from here, in `training.pt`. Step 0 is the end of the phase."""
     state = {
         "model": learner.model.state_dict(),
         "mean": learner.mean.state_dict(),
         "heads": learner.heads.state_dict(),
         "optimizer": optimizer.state_dict() if optimizer else None,
+        "tracker": tracker,
         "phase": phase,
         "step": step,
     }

@@ -238,6 +238,11 @@ def new_video_model(detector: Sam3Model) -> Sam3VideoModel:
         for attention in (block.cross_attn_token_to_image, block.cross_attn_image_to_token):
             attention.q_proj.weight.mul_(2)
             attention.k_proj.weight.copy_(attention.q_proj.weight)
+    # Equal biases of queries and keys are turned by the rotary code of their places, and agree most where these are the
+    # same: a patch begins by remembering what was at its own place.
+    for layer in tracker.memory_attention.layers:
+        layer.cross_attn_image.q_proj.bias.fill_(0.7)
+        layer.cross_attn_image.k_proj.bias.fill_(0.7)
     return model
 
 

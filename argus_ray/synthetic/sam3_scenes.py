@@ -84,7 +84,9 @@ class ScenePool:
         """Replace the oldest scene by a new one, a little blurred or compressed as pictures of a video are."""
         place = self.next
         sizes = (0.1, 0.42) if self.rng.random() < 0.4 else (0.13, 0.37)
-        scene = repaint(random_scene(self.rng, (1, MAX_THINGS), sizes, training_pair, ASPECT), self.rng)
+        scene = repaint(
+            alike(random_scene(self.rng, (1, MAX_THINGS), sizes, training_pair, ASPECT), self.rng), self.rng
+        )
         drawing = render(scene, self.size, self.size, ASPECT)
         self.rgb[place] = torch.from_numpy(worn(drawing.rgb, self.rng))
         self.ids[place] = torch.from_numpy(drawing.ids)
@@ -137,6 +139,22 @@ def views(pixels: Tensor, ids: Tensor, colours: Tensor, shapes: Tensor, mask_siz
     )
 
 
+def alike(scene: Scene, rng: np.random.Generator) -> Scene:
+    """In a third of the scenes let some things be of the kind of the first: several of a kind are what is hardest to tell
+    apart.
+    """
+    if not scene.things or rng.random() >= 1 / 3:
+        return scene
+    first = scene.things[0]
+
+    def kin(thing: Thing) -> Thing:
+        if rng.random() >= 0.5:
+            return thing
+        return replace(thing, shape=first.shape, colour=first.colour, rgb=first.rgb)
+
+    return replace(scene, things=tuple(kin(thing) for thing in scene.things))
+
+
 def repaint(scene: Scene, rng: np.random.Generator) -> Scene:
     """Give one thing in twelve a colour that has no name here, so that a shape is not known by its colours."""
 
@@ -175,7 +193,11 @@ def concepts(batch: Views, picture: int, count: int, rng: np.random.Generator) -
         colour, shape = int(batch.colours[picture, thing]), int(batch.shapes[picture, thing])
         other_colour, other_shape = int(rng.integers(len(COLOUR_NAMES))), int(rng.integers(len(SHAPE_NAMES)))
         chance = rng.random()
-        if len(asked) % 2 == 0 and present:
+        several = [it for it in present if int((batch.shapes[picture, present] == batch.shapes[picture, it]).sum()) > 1]
+        if len(asked) % 4 == 0 and several:  # every other true concept, if it can, means several things
+            shape = int(batch.shapes[picture, several[rng.integers(len(several))]])
+            concept = Concept(None, shape)
+        elif len(asked) % 2 == 0 and present:
             concept = (
                 Concept(colour, shape)
                 if chance < 0.62 and colour != NOTHING

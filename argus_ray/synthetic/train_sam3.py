@@ -10,6 +10,7 @@ otherwise learns to paint every thing and not to listen:
 3. `find`: everything. Beside DETR's losses each layer of the encoder is asked which patches are part of what the phrase
    means; true and false phrases count alike.
 4. `point` (`train_sam3_tracker`): the tracker's answer to a click or a box on a picture, the detector as it is.
+5. `follow` (`train_sam3_memory`): the tracker's memory, from frame to frame.
 
 Heads that only teach are not saved. What is saved is the running mean of the weights. Pairs of `scene.HELD_OUT` appear
 neither in pictures nor in phrases.
@@ -30,12 +31,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers import Sam3Model, Sam3VideoModel
 
-from argus_ray.synthetic import train_sam3_tracker
 from argus_ray.synthetic.evaluate_sam3 import ask, ask_exemplars, best_threshold, draw_frames, f1, measure
-from argus_ray.synthetic.sam3_learner import Learner, Phase, Recipe, as_map, keep, optimizer, run, take_up
+from argus_ray.synthetic.sam3_learner import Learner, Phase, Recipe, Step, as_map, keep, optimizer, run, take_up
 from argus_ray.synthetic.sam3_losses import Asked, Found, find_loss, where_loss
 from argus_ray.synthetic.sam3_model import new_video_model, save
 from argus_ray.synthetic.sam3_scenes import MAX_THINGS, Views, concepts, exemplars, phrase
+from argus_ray.synthetic.train_sam3_memory import ClipStock, Remembering
+from argus_ray.synthetic.train_sam3_tracker import Pointing
 
 
 def see(learner: Learner, phase: Phase) -> tuple[Tensor, dict[str, float]]:
@@ -249,30 +251,35 @@ def learn_to_find(learner: Learner, out: Path, limit_s: float, start: int, state
             out,
             {"tracker": "untrained", "score_threshold": threshold},
         )
-        keep(learner, learning, out, "find", step)
+        keep(learner, out, "find", step, learning)
 
     def step(number: int) -> tuple[Tensor, dict[str, float]]:
         return find(learner, recipe.find, with_boxes=number % recipe.boxes_every == 0)
 
     run("find", recipe.find, step, learning, model, learner.mean, recipe, limit_s=limit_s, start=start, check=check)
     check(recipe.find.steps)
+    keep(learner, out, "find")
 
 
-def learn_to_point(learner: Learner, limit_s: float) -> Sam3VideoModel:
+def learn_to_point(learner: Learner, model: Sam3VideoModel, limit_s: float) -> None:
     recipe = learner.recipe
-    model = new_video_model(learner.mean).train()
-    model.set_attn_implementation("eager")
-    model.requires_grad_(False)
-    tracker = nn.ModuleList([model.tracker_model, model.tracker_neck]).requires_grad_(True)
-    mean = copy.deepcopy(tracker)
-    learning = optimizer([(tracker.parameters(), 1.0)], recipe.weight_decay)
+    pointing = Pointing(model, learner.pool, recipe.point, recipe.things)
+    improve(learner, "point", recipe.point, pointing.step, pointing.parts, limit_s)
 
-    def step(_: int) -> tuple[Tensor, dict[str, float]]:
-        return train_sam3_tracker.point(model, learner.pool, recipe.point, recipe.things, learner.rng)
 
-    run("point", recipe.point, step, learning, tracker, mean, recipe, limit_s=limit_s)
-    tracker.load_state_dict(mean.state_dict())
-    return model.eval()
+def learn_to_follow(learner: Learner, model: Sam3VideoModel, limit_s: float) -> None:
+    recipe = learner.recipe
+    stock = ClipStock(model, recipe.clips, recipe.architecture.mask_size, learner.rng)
+    remembering = Remembering(model, stock, recipe.follow)
+    improve(learner, "follow", recipe.follow, remembering.step, remembering.parts, limit_s)
+
+
+def improve(learner: Learner, name: str, phase: Phase, step: Step, parts: nn.Module, limit_s: float) -> None:
+    """Run a phase on parts of the tracker, and leave them as the running mean of themselves."""
+    recipe, mean = learner.recipe, copy.deepcopy(parts)
+    learning = optimizer([([p for p in parts.parameters() if p.requires_grad], 1.0)], recipe.weight_decay)
+    run(name, phase, step, learning, parts, mean, recipe, limit_s=limit_s)
+    parts.load_state_dict(mean.state_dict())
 
 
 def judge(learner: Learner) -> tuple[float, dict[str, float]]:
@@ -285,27 +292,39 @@ def judge(learner: Learner) -> tuple[float, dict[str, float]]:
     return threshold, scores | {"threshold": threshold, "exemplars_f1": round(f1(shown, threshold), 3)}
 
 
+PHASES = ("see", "name", "find", "point", "follow")
+
+
 def train(recipe: Recipe, out: Path, limit_s: float = math.inf, *, resume: bool = False) -> None:
     """Run the recipe; the folder `out` holds the latest weights. A limit of CPU time squeezes the schedule to fit."""
     out.mkdir(parents=True, exist_ok=True)
     learner = Learner(recipe)
-    state: dict[str, Any] = take_up(learner, out) if resume else {"phase": "", "step": 0, "optimizer": None}
-    phases = ["see", "name", "find", "point"]
-    behind = phases.index(state["phase"]) if state["phase"] else -1
-    costs = (0.25 * recipe.see.steps, 0.3 * recipe.name.steps, 1.1 * recipe.find.steps, 0.3 * recipe.point.steps)
+    state: dict[str, Any] = take_up(learner, out) if resume else {}
+    behind = PHASES.index(state["phase"]) if state else -1
+    costs = [cost * getattr(recipe, name).steps for name, cost in zip(PHASES, (0.25, 0.3, 1.1, 0.3, 0.6), strict=True)]
     limits = [limit_s * cost / sum(costs) for cost in costs]  # by the CPU seconds of a step
     if behind < 0:
         learn_to_see(learner, limits[0])
-        keep(learner, None, out, "see", 0)
+        keep(learner, out, "see")
     if behind < 1:
         learn_to_name(learner, limits[1])
-        keep(learner, None, out, "name", 0)
-    if behind <= 2:  # the only long one, which is gone on with in its middle
-        learn_to_find(learner, out, limits[2], state["step"], state["optimizer"])
+        keep(learner, out, "name")
+    if behind < 2 or (behind == 2 and state["step"]):  # the one phase that is gone on with in its middle
+        learn_to_find(learner, out, limits[2], state.get("step", 0), state.get("optimizer"))
     threshold, scores = judge(learner)
-    model = learn_to_point(learner, limits[3])
     print(json.dumps(scores), flush=True)  # noqa: T201
-    save(model, learner.tokenizer, out, {"tracker": "pictures", "score_threshold": threshold})
+    model = new_video_model(learner.mean).train()
+    model.set_attn_implementation("eager")
+    model.requires_grad_(False)
+    if behind < 3:
+        learn_to_point(learner, model, limits[3])
+        save(model, learner.tokenizer, out, {"tracker": "pictures", "score_threshold": threshold})
+        keep(learner, out, "point", tracker=model.state_dict())
+    else:
+        model.load_state_dict(state["tracker"])
+    learn_to_follow(learner, model, limits[4])
+    save(model, learner.tokenizer, out, {"tracker": "video", "score_threshold": threshold})
+    keep(learner, out, "follow", tracker=model.state_dict())
 
 
 def main() -> None:

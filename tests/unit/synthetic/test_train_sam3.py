@@ -21,16 +21,27 @@ def pool():
     return ScenePool(SMALL.image_size, SMALL.mask_size, 24, np.random.default_rng(0))
 
 
-def test_a_training_run_ends_in_a_folder_that_finds_and_points(tmp_path):
+def test_a_training_run_ends_in_a_folder_that_finds_points_and_follows(tmp_path):
     few = Phase(steps=2, pictures=2, learning_rate=1e-3, last_share=0.1, fresh=1)
     recipe = Recipe(
-        architecture=SMALL, see=few, name=few, find=few, point=few, prompts=2, boxes_every=2, pool=6, check_frames=1
+        architecture=SMALL,
+        see=few,
+        name=few,
+        find=few,
+        point=few,
+        follow=few,
+        prompts=2,
+        boxes_every=2,
+        pool=6,
+        clips=2,
+        check_frames=1,
     )
     train(recipe, tmp_path)
     scores = evaluate(tmp_path, frames=1)
     assert 0 <= scores["f1"] <= 1
     assert 0 < scores["presence_accuracy"] <= 1
     assert 0 <= scores["click_mask_iou"] <= 1
+    assert 0 <= scores["tracked_mask_iou"] <= 1
     _, info = Sam3TrackerModel.from_pretrained(
         tmp_path, key_mapping={r"^tracker_model\.": ""}, output_loading_info=True
     )
