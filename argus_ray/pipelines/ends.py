@@ -14,7 +14,7 @@ from argus_ray.catalog import segments, work
 from argus_ray.catalog.segments import Claim
 from argus_ray.catalog.statement import Tx
 
-LastOfVideo = Callable[[Tx], None]
+LastOfVideo = Callable[[Tx], object]
 Ended = Literal["done", "succeeded", "failed"]
 
 

@@ -79,6 +79,20 @@ def plan_segments(
     return _Planner(probe, index, policy, choice, budget_frames, limit).plan()
 
 
+def plan_window(
+    probe: Probe, index: Index, policy: SamplingPolicy, start_us: int, end_us: int, limits: Limits | None = None
+) -> SegmentPlan | None:
+    """Of the pictures that the policy wants in the whole video those from `start_us` to `end_us`, both included; from 0
+    on also what comes before. None: there are none. Without near-duplicate removal, which would judge by what is before.
+    """
+    limit = (limits or Limits()).max_frames_kept
+    choice = choose(policy, index, limit)
+    planner = _Planner(probe, index, policy, choice, 1, limit)
+    first = 0 if start_us <= 0 else int(np.searchsorted(planner.wanted_us, start_us, "left"))
+    end = int(np.searchsorted(planner.wanted_us, end_us, "right"))
+    return planner.window(first, end) if first < end else None
+
+
 class _Planner:
     def __init__(
         self, probe: Probe, index: Index, policy: SamplingPolicy, choice: Choice, budget: int, limit: int
@@ -101,6 +115,14 @@ class _Planner:
         return [
             self._segment(n, first, end, len(borders)) for n, (first, end) in enumerate(zip(borders, ends, strict=True))
         ]
+
+    def window(self, first: int, end: int) -> SegmentPlan:
+        """Wanted pictures from place `first` to before `end`, as a segment of its own. Where times are guessed, those of
+        the whole video: they are known only when it is decoded.
+        """
+        if self.is_guessed:
+            return self._segment(0, 0, len(self.wanted_us), 1)
+        return self._segment(int(first > 0), first, end, 1 + int(first > 0) + int(end < len(self.wanted_us)))
 
     def _cuts(self) -> list[int]:
         """Places in `wanted_us` where a segment begins."""

@@ -19,7 +19,7 @@ from argus_ray.video.decode import Kept, Summary, extract
 from argus_ray.video.limits import Limits
 from argus_ray.video.pictures import Output
 from argus_ray.video.probe import Probe, examine
-from argus_ray.video.segments import SegmentPlan, plan_segments
+from argus_ray.video.segments import SegmentPlan, plan_segments, plan_window
 from argus_ray.video.source import check, open_source
 
 _GREEDY = {"every_frame", "scenes"}
@@ -71,6 +71,25 @@ def resume(
         stored.location, size_bytes=stored.size_bytes, scratch=stored.scratch, share=segment.share
     ) as source:
         yield from _sound(source, extract(source, probe, segment, policy, output, limits))
+
+
+def between(
+    stored: Stored, policy: SamplingPolicy, output: Output, limits: Limits, start_us: int, end_us: int
+) -> Iterator[Kept | Summary]:
+    """Of the pictures that the policy wants in the whole video those from `start_us` to `end_us`, both included, then
+    their Summary. Windows that overlap have the same pictures in common.
+
+    Raises the VideoError that says why there is nothing to decode.
+    """
+    with open_source(stored.location, size_bytes=stored.size_bytes, scratch=stored.scratch, share=0) as source:
+        probe, index = examine(source, stored.filename, limits)
+        window = plan_window(probe, index, policy, start_us, end_us, limits)
+        check(source)
+        del index
+        if window is None:
+            yield Summary(0, 0, 0, (), ())
+            return
+        yield from _sound(source, extract(source, probe, window, policy, output, limits))
 
 
 def _sound(source: Source, items: Iterator[Kept | Summary]) -> Iterator[Kept | Summary]:

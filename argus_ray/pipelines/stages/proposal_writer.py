@@ -1,21 +1,23 @@
-"""ProposalWriter: a chunk's answers are one fenced transaction with its number, and with what it has cost."""
+"""ProposalWriter and TrackWriter: a chunk's answers are one fenced transaction with its number, and with what it has cost."""
 
 from __future__ import annotations
 
 import json
 import logging
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
-from argus_ray.catalog import arriving, budgets, segments, work
+from argus_ray.catalog import arriving, budgets, segments, tracklets, work
 from argus_ray.catalog.arriving import Arriving, Asked
 from argus_ray.catalog.connect import Database
 from argus_ray.catalog.statement import Tx
 from argus_ray.errors import ArgusError, FenceLost, Unavailable
 from argus_ray.pipelines import ends
+from argus_ray.pipelines.ends import LastOfVideo
+from argus_ray.pipelines.joining import join_pieces
 from argus_ray.pipelines.stages.attempts import claim_of
-from argus_ray.pipelines.stages.rows import Answered, AnsweredChunk
+from argus_ray.pipelines.stages.rows import Answered, AnsweredChunk, FollowedSegment
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,14 @@ class ProposalWriter:
             compute_s=chunk["compute_s"] if wrote else 0.0,
         )
 
+    def write(self, tx: Tx, chunk: AnsweredChunk, asked: list[Asked], found: list[Arriving]) -> None:
+        """The effects of a chunk that is new."""
+        arriving.propose(tx, UUID(chunk["project_id"]), self.model_id, UUID(chunk["job_id"]), asked, found)
+
+    def last_of_video(self, chunk: AnsweredChunk) -> LastOfVideo | None:  # noqa: ARG002  # see TrackWriter
+        """What is to happen when the last segment of the chunk's video ends."""
+        return None
+
     def _outcome(self, chunk: AnsweredChunk) -> Outcome:
         claim, job_id = claim_of(chunk), UUID(chunk["job_id"])
         try:
@@ -62,7 +72,9 @@ class ProposalWriter:
             most = self.max_attempts
         try:
             return self.database.retry(
-                lambda tx: ends.retry_or_fail(tx, claim, job_id, reason.reason(), max_attempts=most)
+                lambda tx: ends.retry_or_fail(
+                    tx, claim, job_id, reason.reason(), max_attempts=most, last_of_video=self.last_of_video(chunk)
+                )
             )
         except FenceLost:
             return "lost"
@@ -84,8 +96,7 @@ class ProposalWriter:
             )
         )
         if joined.is_new:
-            asked = [_asked(one) for one in json.loads(chunk["asked"])]
-            arriving.propose(tx, project_id, self.model_id, job_id, asked, found)
+            self.write(tx, chunk, [_asked(one) for one in json.loads(chunk["asked"])], found)
             seconds = chunk["compute_s"]
             tx.run(budgets.spend(project_id, kind=chunk["kind"], gpu_seconds=seconds, frames=chunk["frames"]))
         if joined.is_complete:
@@ -93,7 +104,7 @@ class ProposalWriter:
                 claim.segment_id, kind=chunk["kind"], model_id=self.model_id, device=self.device, labels=chunk["labels"]
             )
             tx.run(rate)
-            return ends.finish(tx, claim, job_id)
+            return ends.finish(tx, claim, job_id, self.last_of_video(chunk))
         spent = tx.one(budgets.spent(project_id))
         if spent.is_used_up:
             tx.maybe(work.stop(job_id, spent.reached().reason()))
@@ -101,9 +112,45 @@ class ProposalWriter:
         return "kept"
 
 
+class TrackWriter(ProposalWriter):
+    """FollowedSegment in, Answered out: tracklets with their keyframes, which are joined when a video's last segment ends."""
+
+    def write(self, tx: Tx, chunk: AnsweredChunk, asked: list[Asked], found: list[Arriving]) -> None:
+        followed = cast("FollowedSegment", chunk)
+        project_id, job_id = UUID(followed["project_id"]), UUID(followed["job_id"])
+        rows = json.loads(followed["tracks"])
+        tx.run(
+            tracklets.insert(
+                project_id,
+                UUID(followed["video_id"]),
+                job_id=job_id,
+                model_id=self.model_id,
+                segment_number=followed["segment"],
+                rows=rows,
+            )
+        )
+        super().write(tx, chunk, asked, found)
+        ids = [UUID(row["id"]) for row in rows]
+        lost = tracklets.mark_outside(
+            project_id, ids, job_id=job_id, model_id=self.model_id, until_us=followed["until_us"]
+        )
+        tx.run(lost)
+
+    def last_of_video(self, chunk: AnsweredChunk) -> LastOfVideo:
+        followed = cast("FollowedSegment", chunk)
+        return partial(
+            join_pieces,
+            project_id=UUID(followed["project_id"]),
+            job_id=UUID(followed["job_id"]),
+            video_id=UUID(followed["video_id"]),
+            model_id=self.model_id,
+        )
+
+
 def _asked(one: dict[str, Any]) -> Asked:
     return Asked(UUID(one["video_id"]), one["pts_us"], UUID(one["label_id"]), one["presence"])
 
 
 def _arriving(one: dict[str, Any]) -> Arriving:
-    return Arriving(**{**one, "video_id": UUID(one["video_id"]), "label_id": UUID(one["label_id"])})
+    ids: dict[str, Any] = {name: UUID(one[name]) for name in ("video_id", "label_id", "track_id") if name in one}
+    return Arriving(**{**one, **ids})

@@ -88,6 +88,15 @@ class AnsweredChunk(ClaimedSegment):
     found: str
 
 
+class FollowedSegment(AnsweredChunk):
+    """A segment's answers with the tracklets that `found` are keyframes of, as JSON; `until_us` is the last time looked at."""
+
+    video_id: str
+    segment: int
+    tracks: str
+    until_us: int
+
+
 class Answered(TypedDict):
     """What became of a chunk: `kept`, `done` with its segment, `succeeded` or `failed` with its job, `lost` (another run
     holds the segment, or the job was cancelled), `again` (the segment is queued again), `stopped` (the month is used up).
