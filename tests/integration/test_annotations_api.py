@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from argus_ray import rle
+from argus_ray.catalog import annotations as annotations_of
+from argus_ray.catalog import arriving
+from argus_ray.catalog.arriving import Arriving, Asked
 from tests.library import at_once, library
 
 ANY = {"If-Match": "*"}
@@ -734,3 +737,272 @@ def test_a_link_is_cut_and_joined_by_a_person(place, ann, project, video, car):
     ]
     assert {link["track_id"] for link in ann.get(f"/v1/tracks/{track['id']}/links").json()["items"]} == {track["id"]}
     assert problem(ann.post(f"/v1/track-links/{uuid4()}:cut")) == (404, "not-found")
+
+
+# -- roles -----------------------------------------------------------------------------------------
+
+
+def test_each_role_does_what_is_its_to_do_and_no_more(people, project, video, car):
+    owner, ann, viewer, eve = (people[name] for name in ("owner", "annotator", "viewer", "eve"))
+    (made,) = annotate(ann, project, box(video, car))
+    track = make_track(ann, video, car, 0, 1_000_000)
+    frame = ann.get(f"/v1/videos/{video}/frames").json()["items"][5]
+    one, followed, label = f"/v1/annotations/{made['id']}", f"/v1/tracks/{track['id']}", f"/v1/labels/{car['id']}"
+    of_project = f"/v1/projects/{project}"
+    ontology = [
+        ("POST", f"{of_project}/labels", {"name": uuid4().hex}),
+        ("PATCH", label, {"threshold": 0.5}),
+        ("POST", f"{label}:archive", None),
+        ("POST", f"{label}:merge", {"into": make_label(people["editor"], project, name=uuid4().hex)["id"]}),
+    ]
+    annotating = [
+        ("POST", f"{of_project}/annotations", {"annotations": [box(video, car)]}),
+        ("PATCH", one, {"occluded": True}),
+        (
+            "POST",
+            f"{of_project}/annotations:reject",
+            {"filter": {"video_ids": [video], "state": ["accepted"]}, "reason": "x"},
+        ),
+        ("POST", f"/v1/videos/{video}/tracks", {"label_id": car["id"], "keyframes": [{"pts_us": 0, "box": BOX}]}),
+        ("PATCH", followed, {"state": "proposed"}),
+        ("POST", f"{followed}:end", {"at_us": 500_000}),
+        ("PUT", f"/v1/frames/{frame['id']}/verdicts/{car['id']}", {"verdict": "partial"}),
+        ("POST", f"{of_project}/verdicts", {"target": {}, "label_id": car["id"], "verdict": "partial"}),
+        ("DELETE", one, None),
+        ("DELETE", followed, None),
+    ]
+
+    def ask(client, method, path, body) -> int:
+        return client.request(method, path, json=body, headers=ANY).status_code
+
+    assert [ask(viewer, *asked) for asked in ontology + annotating] == [403] * len(ontology + annotating)
+    assert [ask(ann, *asked) for asked in ontology] == [403] * len(ontology)
+    assert {ask(eve, *asked) for asked in ontology + annotating} == {404}
+    assert eve.get(one).status_code == eve.get(f"{one}/history").status_code == 404
+    assert ann.get(one).json() == made
+    assert {ask(ann, *asked) for asked in annotating} <= {200, 201, 204}
+    assert {ask(owner, *asked) for asked in ontology} <= {200, 201}
+
+
+# -- review by filter ------------------------------------------------------------------------------
+
+
+def propose(place, project, video, label, scores, *, model=None) -> UUID:
+    """What a job would bring: a box of each score, a second apart; the model's id."""
+    if model is None:
+        (row,) = place.sql(
+            "insert into models (number, family, uri, weights_id, image_size)"
+            " select coalesce(max(number), 0) + 1, 'sam3', 'x', %s, 8 from models returning id", uuid4().hex,
+        )  # fmt: skip
+        model = row["id"]
+    label_id, video_id = UUID(label["id"]), UUID(video)
+    found = [
+        Arriving(video_id, n * 1_000_000, label_id, **BOX, kind="box", score=score) for n, score in enumerate(scores)
+    ]
+    asked = [Asked(video_id, n * 1_000_000, label_id, presence=0.9) for n in range(10)]
+    with place.worker.transaction() as tx:
+        arriving.propose(tx, project, model, None, asked, found)
+    return model
+
+
+def test_what_models_propose_is_accepted_and_rejected_by_filter(place, ann, project, video, car):
+    propose(place, project, video, car, [0.1, 0.4, 0.6, 0.9])
+    (human,) = annotate(ann, project, box(video, car))
+    path, here = f"/v1/projects/{project}/annotations", {"video_ids": [video]}
+
+    accepted = ann.post(f"{path}:accept", json={"filter": {**here, "min_score": 0.5}})
+    rejected = ann.post(f"{path}:reject", json={"filter": {**here, "label_ids": [car["id"]]}, "reason": "too weak"})
+    again = ann.post(f"{path}:accept", json={"filter": here})
+
+    assert (accepted.json(), rejected.json()) == ({"annotations": 2, "tracks": 0}, {"annotations": 2, "tracks": 0})
+    assert again.json() == {"annotations": 0, "tracks": 0}
+    shown = {round(one["score"], 3): one for one in window(ann, video) if one["source"] == "model"}
+    assert {score: one["state"] for score, one in shown.items()} == {
+        0.1: "rejected", 0.4: "rejected", 0.6: "accepted", 0.9: "accepted"
+    }  # fmt: skip
+    assert (shown[0.1]["reason"], shown[0.1]["reviewed_by"]) == ("too weak", human["author"])
+    assert shown[0.9]["reviewed_at"] > shown[0.9]["created_at"]
+    assert ann.get(f"/v1/annotations/{human['id']}").json() == human
+    assert problem(ann.post(f"{path}:reject", json={"filter": here})) == (422, "invalid-request")
+    assert problem(ann.post(f"{path}:accept", json={"filter": {"colour": "red"}})) == (422, "invalid-request")
+
+
+def test_tracks_are_accepted_with_their_keyframes_and_rejected_with_the_last(place, ann, project, video, car):
+    track = make_track(ann, video, car, 0, 1_000_000)
+    place.sql("update tracks set state = 'proposed' where id = %s", track["id"])
+    place.sql("update annotations set state = 'proposed' where track_id = %s", track["id"])
+    path, state = f"/v1/projects/{project}/annotations", lambda: ann.get(f"/v1/tracks/{track['id']}").json()["state"]
+
+    first = {"filter": {"track_ids": [track["id"]], "to_us": 1}, "reason": "no"}
+    assert ann.post(f"{path}:reject", json=first).json() == {"annotations": 1, "tracks": 0}
+    assert state() == "proposed"
+    assert ann.post(f"{path}:accept", json={"filter": {"track_ids": [track["id"]]}}).json() == {
+        "annotations": 1,
+        "tracks": 1,
+    }
+    assert state() == "accepted"
+    rest = {"filter": {"track_ids": [track["id"]], "state": ["accepted"]}, "reason": "no"}
+    assert ann.post(f"{path}:reject", json=rest).json() == {"annotations": 1, "tracks": 1}
+    assert state() == "rejected"
+
+
+def test_a_corrected_proposal_is_a_persons_and_an_accepted_one_is_the_models(place, ann, project, video, car):
+    model = propose(place, project, video, car, [0.3, 0.4, 0.5])
+    corrected, _, accepted = (f"/v1/annotations/{one['id']}" for one in window(ann, video))
+
+    by_shape = ann.patch(corrected, json={"box": {**BOX, "w": 0.2}}, headers=ANY).json()
+    by_word = ann.patch(accepted, json={"state": "accepted"}, headers=ANY).json()
+
+    assert (by_shape["source"], by_shape["state"], by_shape["model_id"]) == ("human", "accepted", str(model))
+    assert (by_word["source"], by_word["state"]) == ("model", "accepted")
+    assert by_word["reviewed_by"] == by_shape["reviewed_by"] != None  # noqa: E711
+    (entry,) = ann.get(f"{corrected}/history").json()["items"]
+    assert (entry["row"]["source"], entry["row"]["model_id"], entry["row"]["score"]) == (
+        "model",
+        str(model),
+        pytest.approx(0.3),
+    )
+    undone = ann.post(f"{corrected}:restore", json={"version": 1}).json()
+    assert (undone["source"], undone["state"], undone["box"]) == ("model", "proposed", BOX)
+
+
+# -- what models answer ----------------------------------------------------------------------------
+
+
+def test_a_model_that_is_asked_again_takes_back_its_own_untouched_proposals_only(place, ann, project, video, car):
+    model = propose(place, project, video, car, [0.1, 0.2, 0.3])
+    other = propose(place, project, video, car, [0.15])
+    (human,) = annotate(ann, project, box(video, car))
+    mine = [one for one in window(ann, video) if one["model_id"] == str(model)]
+    ann.patch(
+        f"/v1/annotations/{mine[1]['id']}", json={"state": "rejected", "reason": "x"}, headers=ANY
+    ).raise_for_status()
+
+    propose(place, project, video, car, [0.7], model=model)
+
+    left = window(ann, video)
+    assert [one["id"] for one in left if one["model_id"] == str(model)] == [mine[0]["id"], mine[1]["id"]]
+    assert {one["id"] for one in left} > {human["id"]}
+    assert sum(one["model_id"] == str(other) for one in left) == 1
+    # the one that was rejected is found again, and stays rejected
+    propose(place, project, video, car, [0.7, 0.7], model=model)
+    assert [one["state"] for one in window(ann, video) if one["model_id"] == str(model)] == ["proposed", "rejected"]
+
+
+def test_what_a_model_answered_stands_apart_from_what_people_say(place, ann, project, video, car):
+    model = propose(place, project, video, car, [0.9])
+    first, *_, last = ann.get(f"/v1/videos/{video}/frames").json()["items"]
+
+    there, empty = (ann.get(f"/v1/frames/{frame['id']}/verdicts").json() for frame in (first, last))
+
+    assert (there["verdicts"], empty["verdicts"]) == ([], [])
+    assert [(a["found"], a["model_id"], a["label_id"]) for a in there["answers"]] == [(1, str(model), car["id"])]
+    assert [(a["found"], a["presence"]) for a in empty["answers"]] == [(0, pytest.approx(0.9))]
+
+
+def test_what_is_proposed_for_a_merged_label_goes_to_the_one_it_went_into(place, people, ann, project, video, car):
+    old = make_label(people["editor"], project, name=uuid4().hex)
+    people["editor"].post(f"/v1/labels/{old['id']}:merge", json={"into": car["id"]}).raise_for_status()
+
+    propose(place, project, video, old, [0.5])
+
+    assert [one["label_id"] for one in window(ann, video)] == [car["id"]]
+
+
+# -- verdicts --------------------------------------------------------------------------------------
+
+
+def test_a_verdict_is_given_changed_and_taken_back(ann, people, project, video, car):
+    frame = ann.get(f"/v1/videos/{video}/frames").json()["items"][3]
+    path = f"/v1/frames/{frame['id']}/verdicts"
+
+    given = ann.put(f"{path}/{car['id']}", json={"verdict": "partial"})
+    changed = people["editor"].put(
+        f"{path}/{car['id']}", json={"verdict": "exhaustive_absent"}, headers={"If-Match": '"1"'}
+    )
+    late = ann.put(f"{path}/{car['id']}", json={"verdict": "partial"}, headers={"If-Match": '"1"'})
+
+    assert (given.json()["verdict"], given.json()["pts_us"], given.headers["etag"]) == ("partial", 3_000_000, '"1"')
+    assert (changed.json()["verdict"], changed.json()["version"]) == ("exhaustive_absent", 2)
+    assert changed.json()["author"] != given.json()["author"]
+    assert (problem(late), late.json()["current"]) == ((412, "precondition-failed"), changed.json())
+    assert ann.get(path).json()["verdicts"] == [changed.json()]
+    assert [ann.delete(f"{path}/{car['id']}").status_code for _ in range(2)] == [204, 204]
+    assert ann.get(path).json()["verdicts"] == []
+    assert problem(ann.put(f"{path}/{uuid4()}", json={"verdict": "partial"})) == (422, "invalid-request")
+    assert problem(ann.put(f"{path}/{car['id']}", json={"verdict": "none"})) == (422, "invalid-request")
+    assert problem(ann.put(f"/v1/frames/{uuid4()}/verdicts/{car['id']}", json={"verdict": "partial"})) == (
+        404,
+        "not-found",
+    )
+
+
+def test_the_same_is_said_of_many_frames_at_once(ann, project, video, car):
+    path = f"/v1/projects/{project}/verdicts"
+    said = {"label_id": car["id"], "verdict": "exhaustive_absent"}
+
+    at_times = ann.post(path, json={**said, "video_id": video, "pts_us": [0, 1_000_000, 1_000_000]})
+    by_filter = ann.post(path, json={**said, "target": {"filter": {"video_ids": [video], "from_us": 5_000_000}}})
+    wrong = ann.post(path, json={**said, "video_id": video, "pts_us": [2_000_000, 2_000_001]})
+
+    assert (at_times.json(), by_filter.json()) == ({"verdicts": 2}, {"verdicts": 5})
+    assert problem(wrong) == (422, "invalid-request")
+    assert problem(ann.post(path, json={**said, "video_id": video})) == (422, "invalid-request")
+    items, cursor = [], None
+    while cursor or not items:
+        page = ann.get(path, params={"video_id": video, "limit": 3, **({"cursor": cursor} if cursor else {})}).json()
+        items, cursor = items + page["items"], page["next_cursor"]
+    assert [one["pts_us"] for one in items] == [0, 1_000_000, *range(5_000_000, 10_000_000, 1_000_000)]
+
+
+def test_nobody_says_that_what_is_seen_is_absent(ann, project, video, car):
+    frames = ann.get(f"/v1/videos/{video}/frames").json()["items"]
+    absent = {"verdict": "exhaustive_absent"}
+    annotate(ann, project, box(video, car))
+    ann.put(f"/v1/frames/{frames[1]['id']}/verdicts/{car['id']}", json=absent).raise_for_status()
+
+    refused = ann.put(f"/v1/frames/{frames[0]['id']}/verdicts/{car['id']}", json=absent)
+    annotate(ann, project, box(video, car, 1_000_000))
+
+    assert problem(refused) == (409, "conflict")
+    assert "reject or delete them first" in refused.json()["detail"]
+    (word,) = ann.get(f"/v1/frames/{frames[1]['id']}/verdicts").json()["verdicts"]
+    assert (word["verdict"], word["version"]) == ("partial", 2)
+
+
+# -- the end of it all -----------------------------------------------------------------------------
+
+
+def test_a_deleted_video_takes_all_that_was_said_of_it_along(place, people, ann, project, video, car):
+    (made,) = annotate(ann, project, box(video, car))
+    track = make_track(ann, video, car, 0, 1_000_000)
+    ann.patch(f"/v1/annotations/{made['id']}", json={"occluded": True}, headers=ANY).raise_for_status()
+
+    people["owner"].delete(f"/v1/videos/{video}").raise_for_status()
+
+    assert (
+        ann.get(f"/v1/annotations/{made['id']}").status_code == ann.get(f"/v1/tracks/{track['id']}").status_code == 404
+    )
+    assert ann.get(f"/v1/videos/{video}/annotations").status_code == 404
+    for table in ("annotations", "tracks", "verdicts", "answers", "history"):
+        assert place.sql(f"select from {table} where video_id = %s", video) == [], table
+
+
+def test_a_window_is_read_by_its_times(place, project, video, car, people):
+    place.sql(
+        "insert into annotations (project_id, video_id, pts_us, label_id, kind, source, state)"
+        " select %s, %s, n * 1000, %s, 'tag', 'human', 'accepted' from generate_series(0, 5000) n", project, video, car["id"],
+    )  # fmt: skip
+    place.sql("analyze annotations")
+    statement = annotations_of.window(
+        project, UUID(video), from_us=1_000_000, to_us=1_100_000, after=(1_050_000, UUID(int=0)), rows=1001
+    )
+
+    nodes = place.explain(people["viewer"].get("/v1/me").json()["user_id"], statement)
+
+    (scan,) = (node for node in nodes if "annotations_pkey" in node.get("Index Name", ""))
+    assert "pts_us" in scan["Index Cond"]
+    assert scan["Actual Rows"] <= 51
+    assert {node["Index Name"] for node in nodes if node.get("Relation Name") == "annotations"} == {
+        "annotations_pkey", "annotations_lasting"
+    }  # fmt: skip

@@ -169,8 +169,11 @@ create unique index annotations_by_id on annotations (id);
 -- one at a time; those that are deleted are here too, since a deleted track looks for them
 create unique index annotations_keyframes on annotations (project_id, track_id, pts_us, deleted_at) nulls not distinct
   where track_id is not null;
+create index annotations_lasting on annotations (project_id, video_id, end_us) where end_us is not null;
 create index annotations_of_label on annotations (project_id, label_id, state) where deleted_at is null;
 create index annotations_of_job on annotations (job_id) where job_id is not null;
+create index annotations_doubtful on annotations (project_id, label_id, model_id, score)
+  where state = 'proposed' and deleted_at is null;
 
 -- Where a job has joined two pieces of a track, and why. `from_us` and `to_us` are where the pieces end and begin.
 create table track_links (
