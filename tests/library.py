@@ -121,8 +121,10 @@ def sha256(body: bytes) -> str:
 
 
 @contextmanager
-def library(postgres: Postgres, seaweedfs: SeaweedFS, *, siglip2: Any = None, **changes: Any) -> Iterator[Library]:
-    """A new and empty one, with a model if one is given. `changes` are settings."""
+def library(
+    postgres: Postgres, seaweedfs: SeaweedFS, *, siglip2: Any = None, sam3: Any = None, **changes: Any
+) -> Iterator[Library]:
+    """A new and empty one, with models if any are given. `changes` are settings."""
     name = f"library_{uuid4().hex[:12]}"
     owner_url = postgres.create_database(name)
     migrate(owner_url)
@@ -145,7 +147,7 @@ def library(postgres: Postgres, seaweedfs: SeaweedFS, *, siglip2: Any = None, **
     try:
         with (
             psycopg.connect(owner_url, autocommit=True, row_factory=dict_row) as owner,
-            serving(create_app(settings, siglip2=siglip2)) as address,
+            serving(create_app(settings, siglip2=siglip2, sam3=sam3)) as address,
         ):
             owner.execute("set search_path = argus, extensions")
             yield Library(address, settings, issuer, owner, worker, S3(settings))
