@@ -15,7 +15,21 @@ import click
 from pydantic import ValidationError
 
 from argus_ray import __version__
-from argus_ray.cli import account, demo, jobs, models, projects, search, stack, upload, videos
+from argus_ray.cli import (
+    account,
+    annotating,
+    demo,
+    jobs,
+    labels,
+    models,
+    projects,
+    review,
+    search,
+    stack,
+    tracks,
+    upload,
+    videos,
+)
 from argus_ray.cli.endpoint import Endpoint
 from argus_ray.cli.output import EXIT_CODES, INTERRUPTED, PIPE_CLOSED, complain, exit_code, invalid
 from argus_ray.errors import ArgusError
@@ -47,6 +61,7 @@ for _command in (
     *(stack.up, stack.status, stack.down, stack.doctor, demo.demo, models.models),
     *(account.login, account.logout, account.whoami, projects.projects, projects.members, projects.keys),
     *(upload.upload, videos.videos, videos.frames, jobs.jobs, search.search),
+    *(labels.labels, annotating.annotation_group, annotating.verdicts, tracks.tracks, review.review),
 ):
     cli.add_command(_command)
 

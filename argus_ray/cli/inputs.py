@@ -39,6 +39,26 @@ def json_object(text: str) -> dict[str, Any]:
     return value
 
 
+def json_list(text: str) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not JSON: {error}") from None
+    if not isinstance(value, list):
+        raise click.BadParameter(f"{text!r} is not a JSON list")
+    return value
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def us(seconds: float | None) -> int | None:
+    """Microseconds."""
+    return None if seconds is None else round(seconds * 1e6)
+
+
 def moment(text: str) -> datetime:
     """A point in time, as 2026-03-01 or 2026-03-01T12:00:00+01:00; in UTC where it does not say."""
     try:

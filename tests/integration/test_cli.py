@@ -396,6 +396,59 @@ def test_every_command_has_an_example():
     assert [name for name, example in _examples() if not example] == []
 
 
+ANNOTATING = {"labels", "annotations", "verdicts", "tracks", "review"}
+
+
+def _annotated(place, argus, project, video) -> dict[str, str]:
+    """Things of a video with two frames: labels, an annotation and two tracks, one of which a job has joined."""
+    if not place.library.sql("select from frames where video_id = %s", video):
+        place.make_ready(video, [np.full((48, 64, 3), 99, np.uint8)] * 2)
+    label, other_label = (
+        argus.ok("labels", "create", name, "--project", project).strip() for name in ("car", "another car")
+    )
+    argus.ok("labels", "update", label, "--colour", "#0072b2")
+
+    def annotate(pts_us: int, **more: str) -> str:
+        box = {"x": 0.1, "y": 0.1, "w": 0.5, "h": 0.5}
+        new = {"video_id": video, "pts_us": pts_us, "label_id": label, "box": box, **more}
+        return argus.ok("annotations", "create", json.dumps(new), "--project", project).strip()
+
+    def track(*times_us: int) -> str:
+        (made,) = place.library.sql(
+            "insert into tracks (project_id, video_id, label_id, start_us, end_us, source, state)"
+            " values (%s, %s, %s, 0, 0, 'human', 'accepted') returning id",
+            project, video, label,
+        )  # fmt: skip
+        for pts_us in times_us:
+            annotate(pts_us, track_id=str(made["id"]))
+        return str(made["id"])
+
+    annotation = annotate(0)
+    argus.ok("annotations", "update", annotation, '{"occluded": true}')
+    followed, other = track(0, 1_000_000), track(2_000_000)
+    argus.ok("tracks", "update", followed, '{"attributes": {}, "state": "proposed"}')
+    argus.ok("verdicts", "set", label, "partial", "--video", video, "--at", "1", "--project", project)
+    place.library.sql(
+        "insert into annotations (project_id, video_id, pts_us, label_id, kind, x, y, w, h, source, state, score)"
+        " values (%s, %s, 1000000, %s, 'box', 0, 0, 0.5, 0.5, 'model', 'proposed', 0.5)", project, video, other_label,
+    )  # fmt: skip
+    place.library.sql("""update projects set settings = '{"auto_accept": {"enabled": true}}' where id = %s""", project)
+    followed_row = argus.ok("tracks", "show", followed, "--json")
+    (link,) = place.library.sql(
+        "insert into track_links (project_id, video_id, track_id, border_us) values (%s, %s, %s, 500000) returning id",
+        project, video, followed,
+    )  # fmt: skip
+    assert json.loads(followed_row)["keyframes"] == 2
+    return {
+        "OTHER_LABEL": other_label,
+        "LABEL": label,
+        "ANNOTATION": annotation,
+        "OTHER_TRACK": other,
+        "TRACK": followed,
+        "LINK": str(link["id"]),
+    }
+
+
 @pytest.mark.parametrize(("name", "example"), [one for one in _examples() if one[0] not in ELSEWHERE])
 def test_the_example_in_the_help_does_what_it_says(
     place, s3, argus, project, signed_in, tmp_path, monkeypatch, name, example
@@ -409,7 +462,11 @@ def test_the_example_in_the_help_does_what_it_says(
         place.make_ready(video, [np.full((48, 64, 3), 99, np.uint8)] * 2)
     if name == "jobs retry":
         argus.ok("jobs", "cancel", job)
+    annotated = _annotated(place, argus, project, video) if name.split()[0] in ANNOTATING else {}
+    if name == "review list":
+        argus.ok("review", "next", "--project", project)
     things = {
+        **annotated,
         "PROJECT": project,
         "VIDEO": video,
         "JOB": job,
@@ -423,7 +480,11 @@ def test_the_example_in_the_help_does_what_it_says(
     words = shlex.split(example)
     for word, thing in things.items():
         words = [
-            given.replace(word, thing) if "/" in word or "@" in word else thing if given == word else given
+            given.replace(word, thing)
+            if "/" in word or "@" in word or given.startswith("{")
+            else thing
+            if given == word
+            else given
             for given in words
         ]
     said = argus(*words, ARGUS_PASSWORD=PASSWORD)
@@ -437,5 +498,6 @@ def test_the_example_in_the_help_does_what_it_says(
         "projects delete",
         "videos delete",
         "jobs list",
+        "review thresholds",  # nothing is learnt from one proposal
     }:
         assert said.out
