@@ -15,7 +15,7 @@ from argus_ray.client.call import Call, Pages
 from argus_ray.errors import InvalidRequest
 from argus_ray.schemas.common import Page
 from argus_ray.schemas.frame import Frame, Search, SearchAnswer
-from argus_ray.schemas.job import Job, JobKind, JobState
+from argus_ray.schemas.job import Estimate, Job, JobCreate, JobKind, JobState, Spec
 from argus_ray.schemas.project import (
     ApiKey,
     ApiKeyCreate,
@@ -302,12 +302,29 @@ class Jobs:
         return Call("GET", path, answer, params={"wait": wait_s}, timeout_s=wait_s + 30.0, tries=20)
 
     @staticmethod
+    def create(project_id: Id, spec: Spec, *, priority: int = 0) -> Call[Job]:
+        """Ask for work; its `estimate` says what it is thought to take. Raises BudgetExceeded."""
+        path = f"/v1/projects/{checked_id(project_id)}/jobs"
+        return Call("POST", path, TypeAdapter(Job), json=_asked(spec, priority), idempotency_key=once())
+
+    @staticmethod
+    def estimate(project_id: Id, spec: Spec) -> Call[Estimate]:
+        """How many frames such a job is about, and about how many GPU-seconds it takes; nothing is queued."""
+        path = f"/v1/projects/{checked_id(project_id)}/jobs:estimate"
+        return Call("POST", path, TypeAdapter(Estimate), json=_asked(spec, 0), reads=True)
+
+    @staticmethod
     def cancel(job_id: Id) -> Call[Job]:
         return Call("POST", f"/v1/jobs/{checked_id(job_id)}:cancel", TypeAdapter(Job), idempotency_key=once())
 
     @staticmethod
     def retry(job_id: Id) -> Call[Job]:
         return Call("POST", f"/v1/jobs/{checked_id(job_id)}:retry", TypeAdapter(Job), idempotency_key=once())
+
+
+def _asked(spec: Spec, priority: int) -> JobCreate:
+    """With the kind said, though it is the spec's default: it tells the server which spec it is."""
+    return JobCreate(spec=spec.model_copy(update={"kind": spec.kind}), priority=priority)
 
 
 class Account:

@@ -80,6 +80,8 @@ class _Frames:
 class _Jobs:
     list = Listing(calls.Jobs.list)
     get = Method(calls.Jobs.get)
+    create = Method(calls.Jobs.create)
+    estimate = Method(calls.Jobs.estimate)
     cancel = Method(calls.Jobs.cancel)
     retry = Method(calls.Jobs.retry)
 
