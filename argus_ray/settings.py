@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     )
 
     # Limits against hostile files
+    max_import_bytes: int = Field(4 * 2**30, description="Largest file of annotations to import, in bytes.")
     max_size_bytes: int = Field(100 * 2**30, description="Largest video, in bytes.")
     max_duration_s: float = Field(24 * 3600, description="Longest video, in seconds.")
     max_pixels: int = Field(8192 * 4608, description="Most pixels of one picture.")

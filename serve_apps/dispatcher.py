@@ -49,7 +49,7 @@ POOLS = {
     "ingest": (JobKind.INGEST,),
     "autolabel": (JobKind.AUTOLABEL,),
     "track": (JobKind.TRACK,),
-    "datasets": (JobKind.FREEZE, JobKind.EXPORT, JobKind.IMPORT),
+    "dataset_work": (JobKind.FREEZE, JobKind.EXPORT, JobKind.IMPORT),
 }
 """The kinds of work that the runs of a pool do; `jobs/<pool>.py` is the entry point of each."""
 POLL_S = 5.0

@@ -22,6 +22,7 @@ MOST_BYTES = 32 * 2**30
 MOST_RATIO = 200
 """Bytes that one packed byte may become: deflate reaches 1032, annotations some 40."""
 _RATIO_FROM_BYTES = 16 * 2**20
+OWN = {"report.json", "dataset.json"}
 _SYSTEM = ("__MACOSX/", ".DS_Store", "Thumbs.db")
 
 
@@ -70,6 +71,11 @@ class Source:
         else:
             self.names = [path.name]
 
+    @property
+    def is_alone(self) -> bool:
+        """One file, neither archive nor folder."""
+        return self._zip is None and not self.path.is_dir()
+
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """Raises AnnotationsUnreadable where the member is damaged."""
@@ -94,8 +100,10 @@ class Source:
         return content
 
     def ending(self, *suffixes: str) -> list[str]:
-        """The names that end so, in any case."""
-        return [name for name in self.names if name.lower().endswith(suffixes)]
+        """The names that end so, in any case, but for what an export of Argus says of itself; a file alone, whatever its name."""
+        if self.is_alone:
+            return list(self.names)
+        return [name for name in self.names if name.lower().endswith(suffixes) and PurePosixPath(name).name not in OWN]
 
     def close(self) -> None:
         if self._zip is not None:

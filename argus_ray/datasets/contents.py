@@ -67,6 +67,7 @@ class Version:
     def instance(self, one: Mapping[str, Any], row: Mapping[str, Any]) -> Instance:
         """An annotation of a manifest; `row` says the size of the video, which is that of its masks."""
         size = row["video_height"], row["video_width"]
+        attributes = json.loads(one["attributes"])
         return Instance(
             self.labels[one["label"]],
             Kind(one["kind"]),
@@ -79,7 +80,8 @@ class Version:
             track=one["track"],
             keyframe=one["keyframe"],
             occluded=one["occluded"],
-            attributes=json.loads(one["attributes"]),
+            crowd=bool(attributes.pop("crowd", False)),
+            attributes=attributes,
             score=one["score"],
             state=one["state"],
             source=one["source"],

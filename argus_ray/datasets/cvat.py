@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -39,7 +40,10 @@ def write(contents: Contents, out: ZipWriter, report: Report) -> None:
         clip = clips[name]
         with ByTrack(clip.tracks + 1) as seen:
             for frame in frames:
-                drawn = [_drawable(one, frame.picture, report) for one in losses.told(frame, "cvat-video", report)]
+                drawn = [
+                    _drawable(one, frame.picture, report, keyframes=contents.has_all_keyframes)
+                    for one in losses.told(frame, "cvat-video", report)
+                ]
                 seen.add(frame, [one for one in drawn if one.kind is not Kind.MASK])
                 seen.add(frame, [one for one in drawn if one.kind is Kind.MASK], apart=True)
                 seen.next_frame()
@@ -48,22 +52,19 @@ def write(contents: Contents, out: ZipWriter, report: Report) -> None:
                     file.write(piece.encode())
 
 
-def _drawable(instance: Instance, picture: Picture, report: Report) -> Instance:
-    """As CVAT can have it: its polygons have neither holes nor parts."""
+def _drawable(instance: Instance, picture: Picture, report: Report, *, keyframes: bool) -> Instance:
+    """As CVAT can have it: its polygons have neither holes nor parts, and it interpolates from keyframes alone.
+
+    Where not all keyframes are in the pictures, each shape has to be one.
+    """
+    keyframe = instance.keyframe or not keyframes
     if instance.polygon is not None and (len(instance.polygon) > 1 or len(instance.polygon[0]) > 1):
         report.once(
             "polygon-as-mask", "CVAT polygons have neither holes nor parts: such a polygon is written as a mask"
         )
         mask = pixels.outline(instance, picture)
-        return Instance(
-            **{
-                **{name: getattr(instance, name) for name in Instance.__slots__},
-                "kind": Kind.MASK,
-                "polygon": None,
-                "mask": mask,
-            }
-        )
-    return instance
+        return replace(instance, kind=Kind.MASK, polygon=None, mask=mask, keyframe=keyframe)
+    return replace(instance, keyframe=keyframe)
 
 
 def _document(

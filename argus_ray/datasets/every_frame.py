@@ -82,7 +82,7 @@ class EveryFrame:
         self.clips = tuple(self._clips())
 
     def contents(self) -> Contents:
-        return replace(self._version.contents(), frames=self.frames, clips=self.clips)
+        return replace(self._version.contents(), frames=self.frames, clips=self.clips, has_all_keyframes=True)
 
     def _clips(self) -> Iterator[Clip]:
         with decoder(self._settings) as child:

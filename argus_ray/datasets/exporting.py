@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def export(settings: Settings, started: Started, tell: Tell) -> Effects:
         every: EveryFrame | None = None
         contents = (manifest := Version(folder / "manifest")).contents()
         if asked.frames == "all":
-            every = EveryFrame(settings, manifest, lambda video_id: _stored(database, s3, video_id, folder), folder)
+            every = EveryFrame(settings, manifest, lambda video_id: stored_of(database, s3, video_id, folder), folder)
             contents = every.contents()
         out = s3.writer(key, content_type="application/zip")
         done = Writing(asked, contents, out, s3, every, folder, tell).run()
@@ -105,7 +105,7 @@ def download(s3: S3, manifest_key: str, folder: Path) -> None:
                 file.write(piece)
 
 
-def _stored(database: Database, s3: S3, video_id: UUID, scratch: Path) -> Stored:
+def stored_of(database: Database, s3: S3, video_id: UUID, scratch: Path) -> Stored:
     """Where a video's original lies. Raises NotFound."""
     video = database.retry(lambda tx: tx.one(videos.get(video_id)))
     at = s3.original(video.project_id, video.id, video.source_uri)
@@ -135,9 +135,7 @@ class Writing:
         self.frames = self.annotations = 0
         archive = ZipWriter(self.out)
         whole = sum(clip.frames for clip in self.contents.clips) or 1
-        told = Contents(
-            self.contents.categories, lambda: self._telling(whole), self.contents.clips, self.contents.about
-        )
+        told = replace(self.contents, frames=lambda: self._telling(whole))
         formats.write(self.asked.format, told, archive, self.report, self.scratch)
         self.tell(0.5)
         table = Table(self.scratch / "frames.parquet", FRAMES)

@@ -122,10 +122,11 @@ class Contents:
 
     `frames()` begins anew at each call. On its way out it goes by split, video and time, and says a picture once; on
     its way in a picture may come several times, each with more of what is in it. `clips` are the videos on its way out.
-    `state` is what a file says of each annotation that does not say so itself.
+    `has_all_keyframes`: every keyframe of a track is in one of the pictures, so that the others can be left to a reader.
     """
 
     categories: tuple[Category, ...]
     frames: Callable[[], Iterable[Frame]]
     clips: tuple[Clip, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    has_all_keyframes: bool = False

@@ -133,7 +133,7 @@ def read(source: Source, report: Report, *, tracks: bool = False) -> Contents:
     names, poses = _names(source, report)
     labels = [name for name in source.ending(".txt") if _is_label(name)]
     pictures = {str(PurePosixPath(name).with_suffix("")): name for name in source.ending(*PICTURES)}
-    if not labels and not pictures:
+    if source.is_alone or (not labels and not pictures):
         raise AnnotationsUnreadable("there are no label files (.txt): give the folder of a YOLO dataset as an archive")
 
     def frames() -> Iterator[Frame]:

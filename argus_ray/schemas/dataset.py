@@ -13,7 +13,17 @@ from argus_ray.schemas.common import JsonObject, Name, Request, Schema, Timestam
 Split = Literal["train", "val", "test"]
 Format = Literal["coco", "coco-video", "yolo-detect", "yolo-segment", "yolo-track", "cvat-video", "mot", "parquet"]
 ImportFormat = Literal[
-    "coco", "coco-video", "yolo-detect", "yolo-segment", "yolo-track", "cvat-video", "cvat-images", "mot", "voc", "sav", "parquet"
+    "coco",
+    "coco-video",
+    "yolo-detect",
+    "yolo-segment",
+    "yolo-track",
+    "cvat-video",
+    "cvat-images",
+    "mot",
+    "voc",
+    "sav",
+    "parquet",
 ]
 
 
@@ -87,3 +97,69 @@ class DatasetVersion(Schema):
     warnings: list[dict[str, Any]] = []
     author: str | None = None
     created_at: Timestamp
+
+
+class ExportCreate(Request):
+    """`frames` is `all` for every frame of the videos, interpolated between keyframes, `sampled` for the kept ones."""
+
+    format: Format
+    pictures: bool = False
+    frames: Literal["sampled", "all"] = "sampled"
+
+
+class ImportCreate(Request):
+    """Announce a file of annotations: JSON, XML, text, or a zip of them."""
+
+    size_bytes: Annotated[int, Field(ge=1, le=2**50)]
+
+
+class ImportUpload(Schema):
+    """Where to send the file: PUT its bytes to `url` with `headers`, then ask for a job of kind `import` with
+    `object_key`.
+    """
+
+    object_key: str
+    url: str
+    headers: dict[str, str]
+    expires_at: Timestamp
+
+
+class Download(Schema):
+    """A short-lived URL of what a job has made; it takes ranges, so that a download can be gone on with."""
+
+    url: str
+    filename: str
+    size_bytes: int
+    expires_at: Timestamp
+
+
+class Changed(Schema):
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+
+
+class LabelChanged(Changed):
+    """A label of two versions, by its name in the later one; how many annotations it has in each."""
+
+    label_id: UUID
+    name: str
+    before: int = 0
+    after: int = 0
+
+
+class Diff(Schema):
+    """What a version has that another has not. A frame is changed when an annotation or verdict of it is; `frame_ids` are
+    the first of each.
+    """
+
+    base_id: UUID
+    to_id: UUID
+    same: bool
+    frames: Changed
+    annotations: Changed
+    labels: list[LabelChanged]
+    moved_videos: list[UUID] = []
+    added_frame_ids: list[UUID] = []
+    removed_frame_ids: list[UUID] = []
+    changed_frame_ids: list[UUID] = []
