@@ -52,6 +52,16 @@ def get(label_id: UUID) -> Statement[Label]:
     return Statement(Label, f"select {COLUMNS} from labels l where id = %(id)s", id=label_id).or_raise(_NO_LABEL)
 
 
+def named(project_id: UUID, label_ids: list[UUID]) -> Statement[Label]:
+    """Those of these labels that the project has, archived ones too."""
+    return Statement(
+        Label,
+        f"select {COLUMNS} from labels l where project_id = %(project_id)s and id = any (%(ids)s)",
+        project_id=project_id,
+        ids=label_ids,
+    )
+
+
 def lock(label_ids: list[UUID]) -> Statement[Label]:
     """Those of these labels that the caller may change, held until the transaction ends; always in one order."""
     return Statement(

@@ -22,7 +22,7 @@ MEMBERS = frozenset({"type", "title", "status", "detail", "instance"})
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """`answer` is the type of the body, None for an empty one.
+    """`answer` is the type of the body, None for an empty one; what is no JSON is taken as it is, and `accept` says what.
 
     A POST is repeatable by its `idempotency_key`, or because it `reads` and changes nothing.
     """
@@ -34,6 +34,7 @@ class Call(Generic[T]):
     json: BaseModel | None = None
     if_match: int | None = None
     idempotency_key: str | None = None
+    accept: str | None = None
     reads: bool = False
     timeout_s: float | None = None
     tries: int = 5
@@ -49,6 +50,8 @@ class Call(Generic[T]):
             headers["If-Match"] = f'"{self.if_match}"'
         if self.idempotency_key is not None:
             headers["Idempotency-Key"] = self.idempotency_key
+        if self.accept is not None:
+            headers["Accept"] = f"{self.accept}, application/problem+json"
         return client.build_request(
             self.method,
             self.path,
@@ -62,6 +65,8 @@ class Call(Generic[T]):
         """The answer. Raises the error that the API's problem names, Unavailable for what no Argus answers."""
         if not response.is_success:
             raise problem(response)
+        if self.accept is not None and response.headers.get("content-type", "").startswith(self.accept):
+            return self.answer.validate_python(response.content)
         try:
             return (
                 self.answer.validate_json(response.content) if response.content else self.answer.validate_python(None)

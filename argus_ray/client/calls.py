@@ -6,14 +6,16 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
 
 from argus_ray.client.call import Call, Pages
 from argus_ray.errors import InvalidRequest
+from argus_ray.schemas.annotation import State
 from argus_ray.schemas.common import Page
+from argus_ray.schemas.concept import ConceptPreview, Predict, Prediction, Preview
 from argus_ray.schemas.frame import Frame, Search, SearchAnswer
 from argus_ray.schemas.job import Estimate, Job, JobCreate, JobKind, JobState, Spec
 from argus_ray.schemas.project import (
@@ -50,10 +52,14 @@ from argus_ray.schemas.video import (
     VideoUpdate,
 )
 
+Answer = TypeVar("Answer")
 Row = TypeVar("Row", bound=BaseModel)
 Id = UUID | str
 
 NOTHING: TypeAdapter[None] = TypeAdapter(type(None))
+PNG = "image/png"
+MODEL_TIMEOUT_S = 180.0
+"""The first question after a quiet time waits for a process and its weights."""
 
 
 def pages(row: type[Row], path: str, **params: Any) -> Pages[Row]:
@@ -272,6 +278,62 @@ class Frames:
     @staticmethod
     def get(frame_id: Id) -> Call[Frame]:
         return Call("GET", f"/v1/frames/{checked_id(frame_id)}", TypeAdapter(Frame))
+
+    @staticmethod
+    def overlay(
+        frame_id: Id,
+        *,
+        states: Sequence[State] | None = None,
+        label_ids: Sequence[Id] | None = None,
+        job_id: Id | None = None,
+        colour_by: Literal["label", "track"] = "label",
+        width: int | None = None,
+    ) -> Call[bytes]:
+        """A PNG of the frame with what is annotated on it, at most `width` pixels wide."""
+        return Call(
+            "GET",
+            f"/v1/frames/{checked_id(frame_id)}/overlay.png",
+            TypeAdapter(bytes),
+            params={
+                "state": one_or_more(states),
+                "label_id": [checked_id(one) for one in label_ids] if label_ids else None,
+                "job_id": checked_id(job_id) if job_id else None,
+                "colour_by": colour_by,
+                "width": width,
+            },
+            accept=PNG,
+        )
+
+    @staticmethod
+    def predict(frame_id: Id, asked: Predict | str) -> Call[Prediction]:
+        """`asked` is a phrase, or a whole Predict with boxes, points or a label. What saves is not sent twice."""
+        whole = Predict(text=asked) if isinstance(asked, str) else asked
+        return Call(
+            "POST",
+            f"/v1/frames/{checked_id(frame_id)}:predict",
+            TypeAdapter(Prediction),
+            json=whole,
+            reads=not whole.save,
+            timeout_s=MODEL_TIMEOUT_S,
+        )
+
+
+class Concepts:
+    @staticmethod
+    def preview(project_id: Id, asked: ConceptPreview) -> Call[Preview]:
+        return _preview(project_id, asked, TypeAdapter(Preview))
+
+    @staticmethod
+    def preview_sheet(project_id: Id, asked: ConceptPreview) -> Call[bytes]:
+        """The same as a sheet to look at: a PNG."""
+        return _preview(project_id, asked, TypeAdapter(bytes), PNG)
+
+
+def _preview(
+    project_id: Id, asked: ConceptPreview, answer: TypeAdapter[Answer], accept: str | None = None
+) -> Call[Answer]:
+    path = f"/v1/projects/{checked_id(project_id)}/concepts:preview"
+    return Call("POST", path, answer, json=asked, accept=accept, reads=True, timeout_s=MODEL_TIMEOUT_S)
 
 
 class Jobs:

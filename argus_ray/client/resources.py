@@ -1,4 +1,4 @@
-"""What can be asked of projects, members, keys, videos, uploads, frames and jobs, of either client.
+"""What can be asked of projects, members, keys, videos, uploads, frames, concepts and jobs, of either client.
 
 What a resource can do is said once, in a class that both clients mix in: its parameters and answers come from its
 description in `calls`. What is more than one call (an upload, the wait for a job) stands here in both forms.
@@ -75,13 +75,20 @@ class _Uploads:
 
 class _Frames:
     get = Method(calls.Frames.get)
+    overlay = Method(calls.Frames.overlay)
+    predict = Method(calls.Frames.predict)
+
+
+class _Concepts:
+    preview = Method(calls.Concepts.preview)
+    preview_sheet = Method(calls.Concepts.preview_sheet)
 
 
 class _Jobs:
     list = Listing(calls.Jobs.list)
-    get = Method(calls.Jobs.get)
     create = Method(calls.Jobs.create)
     estimate = Method(calls.Jobs.estimate)
+    get = Method(calls.Jobs.get)
     cancel = Method(calls.Jobs.cancel)
     retry = Method(calls.Jobs.retry)
 
@@ -120,6 +127,12 @@ class Frames(_Frames, Resource): ...
 
 
 class AsyncFrames(_Frames, AsyncResource): ...
+
+
+class Concepts(_Concepts, Resource): ...
+
+
+class AsyncConcepts(_Concepts, AsyncResource): ...
 
 
 class Videos(_Videos, Resource):

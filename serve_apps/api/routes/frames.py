@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import Response
 
 from argus_ray import s3 as objects
+from argus_ray import showing
 from argus_ray.catalog import frames, videos
+from argus_ray.schemas.annotation import State
 from argus_ray.schemas.common import Page
 from argus_ray.schemas.frame import Frame
-from serve_apps.api.dependencies import S3, Paging, Settings, UserTx, paging
+from serve_apps.api.dependencies import S3, Paging, Settings, Transactions, UserTx, paging
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Route
 
@@ -43,6 +47,47 @@ async def list_frames(
 async def get_frame(frame_id: UUID, tx: UserTx, s3: S3, settings: Settings) -> Frame:
     """One frame of a ready video."""
     return _shown(await tx.one(frames.get(frame_id)), s3, settings.url_expires_s)
+
+
+@router.get(
+    "/frames/{frame_id}/overlay.png",
+    operation_id="draw_frame",
+    response_class=Response,
+    responses={
+        **documented(404, 422, 503),
+        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+        304: {"description": "The picture that you have is the same: `If-None-Match` names its `ETag`."},
+    },
+)
+async def draw_frame(
+    frame_id: UUID,
+    begin: Transactions,
+    s3: S3,
+    state: Annotated[list[State] | None, Query(max_length=3, description="Else what is not rejected.")] = None,
+    label_id: Annotated[list[UUID] | None, Query(max_length=200, description="Only of these labels.")] = None,
+    job_id: Annotated[UUID | None, Query(description="Only what this job has proposed.")] = None,
+    colour_by: Annotated[Literal["label", "track"], Query(description="What a colour tells.")] = "label",
+    width: Annotated[int | None, Query(ge=16, le=8192, description="In pixels, at most; never enlarged.")] = None,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
+) -> Response:
+    """A frame with what is annotated on it, tracks between their keyframes too: masks, boxes, names, numbers, scores.
+
+    Accepted ones have solid lines, proposed ones dashed, rejected ones are crossed out.
+    """
+    async with begin() as tx:
+        overlay = await showing.overlay(
+            tx,
+            frame_id,
+            states=state,
+            label_ids=label_id,
+            job_id=job_id,
+            by_track=colour_by == "track",
+            width=width,
+        )
+    headers = {"ETag": overlay.etag, "Cache-Control": "private, no-cache"}  # kept, and asked for again each time
+    if if_none_match is not None and overlay.etag in if_none_match:
+        return Response(status_code=304, headers=headers)
+    return Response(await asyncio.to_thread(overlay.png, s3), media_type="image/png", headers=headers)
 
 
 def _shown(row: frames.FrameRow, s3: objects.S3, expires_s: int) -> Frame:
