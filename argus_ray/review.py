@@ -1,6 +1,6 @@
 """Review: taking what to look at next, giving it to others, and finishing it.
 
-An item is a frame or a segment, see catalog/ranking.py. Ranking a project's proposals may take a second and holds nobody
+An item is a frame or a segment, see catalog/ranking.py. Ranking a project's proposals may take seconds and holds nobody
 up; taking from the ranking is short, and one caller after the other. What somebody else has taken or finished meanwhile
 is left out, and made up for by a second ranking while nobody else can take: so nothing is given twice, and nothing that
 is there is missed.
@@ -38,6 +38,9 @@ from argus_ray.schemas.review import (
 AT_ONCE = 8
 """A ranking has items for so many callers at a time."""
 
+NEAREST = 1000
+"""The proposals on either side of each threshold that are looked at first: all of them only where those are too few."""
+
 
 async def take(tx: AsyncTx, project_id: UUID, asked: ReviewNext, now: datetime | None = None) -> list[ReviewItem]:
     """The next items in the order asked, the caller's alone from now on; fewer where there are no more."""
@@ -45,8 +48,8 @@ async def take(tx: AsyncTx, project_id: UUID, asked: ReviewNext, now: datetime |
     if asked.order is Order.ASSIGNED:
         return sorted(await tx.all(reviews.assigned(project_id, asked, now)), key=_assigned_first)
     taken: list[ReviewItem] = []
-    for _ in range(2):
-        ranked = await _ranked(tx, project_id, asked, now)
+    for is_complete in (False, True):
+        ranked = await _ranked(tx, project_id, asked, now, is_complete=is_complete)
         if ranked:
             await tx.run(reviews.lock(project_id))
             missing = asked.count - len(taken)
@@ -62,10 +65,13 @@ async def take(tx: AsyncTx, project_id: UUID, asked: ReviewNext, now: datetime |
     return taken
 
 
-async def _ranked(tx: AsyncTx, project_id: UUID, asked: ReviewNext, now: datetime | None) -> list[Ranked]:
+async def _ranked(
+    tx: AsyncTx, project_id: UUID, asked: ReviewNext, now: datetime | None, *, is_complete: bool
+) -> list[Ranked]:
     rows = asked.count * AT_ONCE
     if asked.order is Order.UNCERTAINTY:
-        return await tx.all(ranking.by_uncertainty(project_id, asked, rows, now))
+        nearest = None if is_complete or asked.video_ids else NEAREST
+        return await tx.all(ranking.by_uncertainty(project_id, asked, rows, now, nearest=nearest))
     if asked.order is Order.AGE:
         return await tx.all(ranking.by_age(project_id, asked, rows, now))
     return await _by_diversity(tx, project_id, asked, rows, now)

@@ -92,21 +92,52 @@ def parameters(project_id: UUID, asked: ReviewNext, now: datetime | None) -> dic
     }
 
 
-def by_uncertainty(project_id: UUID, asked: ReviewNext, rows: int, now: datetime | None = None) -> Statement[Ranked]:
+# The proposals whose scores count, each with its distance to the threshold: the one learnt for the model, else the
+# label's, else 0.5. All of them, or so many on either side of each threshold, which an index finds; for that, thresholds
+# are values by then: Postgres takes no expression that might tell what it reads to an index before row-level security.
+_THRESHOLD: LiteralString = "coalesce((t.models -> {model}::text ->> 'threshold')::float8, t.threshold, 0.5)"
+_PROPOSED: LiteralString = "a.project_id = %(project_id)s and a.state = 'proposed' and a.deleted_at is null"
+_ALL: LiteralString = f"""
+    scores as (
+      select a.video_id, a.pts_us, abs(a.score - {_THRESHOLD.replace("{model}", "a.model_id")}) as from_threshold
+      from annotations a join asked t on t.id = a.label_id
+      where {_PROPOSED} and a.score is not null
+        and (%(video_ids)s::uuid[] is null or a.video_id = any (%(video_ids)s))
+    )
+"""
+_NEAREST: LiteralString = f"""
+    thresholds as materialized (
+      select t.id as label_id, m.id as model_id, {_THRESHOLD.replace("{model}", "m.id")} as threshold
+      from asked t cross join models m where m.family = 'sam3'
+    ), scores as (
+      select a.video_id, a.pts_us, abs(a.score - t.threshold) as from_threshold
+      from thresholds t cross join lateral (
+        (select a.video_id, a.pts_us, a.score from annotations a
+         where {_PROPOSED} and a.label_id = t.label_id and a.model_id = t.model_id and a.score >= t.threshold
+         order by a.score limit %(nearest)s)
+        union all
+        (select a.video_id, a.pts_us, a.score from annotations a
+         where {_PROPOSED} and a.label_id = t.label_id and a.model_id = t.model_id and a.score < t.threshold
+         order by a.score desc limit %(nearest)s)
+      ) a
+    )
+"""
+
+
+def by_uncertainty(
+    project_id: UUID, asked: ReviewNext, rows: int, now: datetime | None = None, *, nearest: int | None = None
+) -> Statement[Ranked]:
     """Where a model is least sure of what is proposed, or contradicts itself: see schemas/review.py, `Why`.
 
-    A threshold is the one learnt for the model, else the label's, else 0.5. What is said of a frame counts until a person
+    With `nearest`, of the proposals of each label and model only so many on either side of the threshold: the first items
+    are the same, and a million proposals cost no more than some thousands. What is said of a frame counts until a person
     has finished there with the label, or has a verdict on it.
     """
     return Statement(
         Ranked,
         f"""
-        with {_ASKED}, signals as (
-          select a.video_id, a.pts_us,
-            abs(a.score - coalesce((t.models -> a.model_id::text ->> 'threshold')::float8, t.threshold, 0.5)) as from_threshold,
-            null::float8 as disagreement, null::boolean as track_break, null::float8 as link_score
-          from annotations a join asked t on t.id = a.label_id
-          where a.project_id = %(project_id)s and a.state = 'proposed' and a.deleted_at is null and a.score is not null
+        with {_ASKED}, {_ALL if nearest is None else _NEAREST}, signals as (
+          select s.*, null::float8 as disagreement, null::boolean as track_break, null::float8 as link_score from scores s
           union all
           select n.video_id, n.pts_us, null, case when n.found = 0 then n.presence else 1 - n.presence end, null, null
           from answers n join asked t on t.id = n.label_id
@@ -148,6 +179,7 @@ def by_uncertainty(project_id: UUID, asked: ReviewNext, rows: int, now: datetime
         select w.*, {SEEN} as seen from w order by uncertainty desc, video_id, pts_us
         """,
         rows=rows,
+        nearest=nearest,
         **parameters(project_id, asked, now),
     )
 

@@ -79,6 +79,43 @@ def test_a_learnt_threshold_says_what_is_doubtful(room):
     assert times(room.next(count=2)) == [1, 0]
 
 
+def test_the_first_items_are_the_same_when_only_the_nearest_scores_are_looked_at(room):
+    video = room.video(60)
+    dog = room.label("dog")
+    room.library.sql("update labels set threshold = 0.7 where id = %s", dog)
+    random = np.random.default_rng(5)
+    for second, score in zip(random.integers(60, size=150), random.random(150), strict=True):
+        room.propose(video, int(second) * SECOND, float(score), label_id=random.choice([room.label_id, dog]))
+    asked = ReviewNext()
+
+    with room.acting("ann") as connection:
+        tx = Tx(connection)
+        whole = tx.all(ranking.by_uncertainty(room.project_id, asked, 20))
+        nearest = tx.all(ranking.by_uncertainty(room.project_id, asked, 20, nearest=20))
+        few = tx.all(ranking.by_uncertainty(room.project_id, asked, 20, nearest=1))
+
+    assert nearest == whole
+    assert len(few) <= 4
+
+
+def test_the_nearest_scores_are_found_by_an_index_under_row_level_security(room):
+    video = room.video(1)
+    room.library.sql(
+        "insert into annotations (project_id, video_id, pts_us, label_id, kind, source, state, model_id, score)"
+        " select %s, %s, 0, %s, 'tag', 'model', 'proposed', %s, random() from generate_series(1, 3000)",
+        room.project_id, video, room.label_id, room.model_id,
+    )  # fmt: skip
+    room.library.sql("analyze annotations")
+
+    ranked = ranking.by_uncertainty(room.project_id, ReviewNext(), 20, nearest=10)
+    nodes = room.library.explain(str(person_id("ann@example.org")), ranked)
+
+    scans = [
+        node for node in nodes if node.get("Relation Name") == "annotations" and "score" in node.get("Index Cond", "")
+    ]
+    assert [(scan["Index Name"], scan["Actual Rows"]) for scan in scans] == [("annotations_doubtful", 10)] * 2
+
+
 def test_breaks_of_tracks_amid_picture_and_video_are_doubtful(room):
     video = room.video(10)
     room.track(video, 0, 4 * SECOND, score=1.0)
