@@ -1,4 +1,5 @@
-"""ObjectFollower: every instance of a job's labels is followed through one segment of a video.
+"""ObjectFollower: every instance of a job's labels is followed through one segment of a video; or one track again, from
+a keyframe that a person has corrected.
 
 A segment is followed on its own; what it shares with its neighbours is looked at by both, so that the pieces can be
 joined when all have ended. It is one chunk: its tracklets, their keyframes and its end are one transaction.
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from argus_ray import rle
-from argus_ray.catalog import labelling, segments
+from argus_ray.catalog import labelling, retracks, segments
 from argus_ray.catalog.connect import Database, worker_url
 from argus_ray.catalog.labelling import Asking, Filmed
 from argus_ray.catalog.statement import Tx
@@ -30,6 +31,7 @@ from argus_ray.pipelines.stages.concept_finder import Questions
 from argus_ray.pipelines.stages.decoded_pictures import DecodedPictures
 from argus_ray.pipelines.stages.following import Followed, Pictures, Tracklet, follow, tracklet_id
 from argus_ray.pipelines.stages.frame_pictures import FramePictures
+from argus_ray.pipelines.stages.retracking import Correction, Retracked, follow_again, read_correction
 from argus_ray.pipelines.stages.rows import ClaimedSegment, FollowedSegment
 from argus_ray.settings import Settings
 from argus_ray.weights import fetcher
@@ -37,6 +39,8 @@ from argus_ray.weights import fetcher
 ENOUGH = 960
 """Long side of a picture in pixels: crops of small things must still look like something."""
 TOUCH_S = 10.0
+BLOCK_TIMES = 64
+"""Decoded pictures in memory at a time, where they are wanted backwards."""
 
 
 class ObjectFollower:
@@ -56,7 +60,7 @@ class ObjectFollower:
         yield from attempt(
             self.database,
             row,
-            self._followed,
+            lambda segment: self._retracked(segment) if segment.spec["kind"] == "retrack" else self._followed(segment),
             max_attempts=self.settings.max_attempts,
             last_of_video=self._join,
         )
@@ -180,7 +184,87 @@ class ObjectFollower:
             found=json.dumps(found),
             tracks=json.dumps(tracks),
             until_us=max(followed.times_us, default=0),
+            track_id="",
+            replaced_us="[]",
+            people_us="[]",
         )
+
+    def _retracked(self, segment: Started) -> Iterator[FollowedSegment]:
+        """One track again, from a corrected keyframe both ways."""
+        assert segment.video_id is not None
+        project_id, video_id = segment.project_id, segment.video_id
+        track_id, pts_us = UUID(segment.spec["track_id"]), int(segment.spec["pts_us"])
+        correction = self.database.retry(lambda tx: read_correction(tx, project_id, track_id, pts_us))
+        video = self.database.retry(lambda tx: tx.one(labelling.filmed(project_id, video_id)))
+        waiting: list[_Waiting] = []
+
+        def read(from_us: int, to_us: int, backwards: bool) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+            waiting.append(_Waiting(self._again(segment, video, correction, from_us, to_us, backwards=backwards)))
+            return self._touching(segment, waiting[-1])
+
+        began = time.perf_counter()
+        done = follow_again(self.model, correction, video, read)
+        compute_s = time.perf_counter() - began - sum(one.seconds for one in waiting)
+        yield FollowedSegment(
+            segment_id=str(segment.segment_id),
+            run_id=str(segment.run_id),
+            fence=segment.fence,
+            job_id=str(segment.job_id),
+            project_id=str(project_id),
+            video_id=str(video_id),
+            kind=segment.kind,
+            segment=segment.number,
+            chunk=0,
+            last=True,
+            progress=1.0,
+            frames=done.frames,
+            labels=1,
+            compute_s=max(compute_s, 0.0),
+            warnings="[]",
+            asked="[]",
+            found=json.dumps(_keyframes(correction, done)),
+            tracks="[]",
+            until_us=0,
+            track_id=str(track_id),
+            replaced_us=json.dumps(done.replaced_us),
+            people_us=json.dumps(correction.people_us),
+        )
+
+    def _again(
+        self, segment: Started, video: Filmed, correction: Correction, from_us: int, to_us: int, *, backwards: bool
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """The pictures that the track was followed at, in the order asked for; a block of them at a time in memory."""
+        project_id, fps = segment.project_id, correction.track.fps
+        if fps is None:
+            kept = retracks.times(project_id, video.video_id, from_us=from_us, to_us=to_us)
+            times_us = self.database.retry(lambda tx: tx.all(kept))
+            for pts_us, picture in self.kept.read(project_id, video.video_id, times_us[:: -1 if backwards else 1]):
+                if picture is not None:
+                    yield pts_us, picture
+            return
+        block_us = round(BLOCK_TIMES * 1e6 / fps)
+        starts = range(from_us, to_us + 1, block_us)
+        for start_us in reversed(starts) if backwards else starts:
+            end_us = min(start_us + block_us - 1, to_us)
+            block = list(self.decoded.read(segment.project_id, video, fps=fps, start_us=start_us, end_us=end_us))
+            yield from reversed(block) if backwards else block
+
+
+def _keyframes(correction: Correction, done: Retracked) -> list[dict[str, Any]]:
+    """Of an object that is lost the keyframe says so, with the shape of the corrected one."""
+    track, key = correction.track, correction.corrected
+    head = {"video_id": str(track.video_id), "label_id": str(track.label_id), "track_id": str(track.track_id)}
+    rows: list[dict[str, Any]] = []
+    for pts_us, seen in done.keyframes:
+        row = {**head, "pts_us": pts_us, "method": done.method}
+        if seen is None:
+            shape = {"x": key.x, "y": key.y, "w": key.w, "h": key.h, "kind": "box", "outside": True}
+        else:
+            x, y, w, h = box_of(seen[0])
+            shape = {"x": x, "y": y, "w": w, "h": h, "counts": seen[0].counts, "area_px": rle.area(seen[0])}
+            shape["score"] = min(max(seen[1], 0.0), 1.0)
+        rows.append(row | shape)
+    return rows
 
 
 class _Waiting:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
-from uuid import UUID
+from uuid import UUID, uuid5
 
-from argus_ray.catalog import arriving, budgets, segments, tracklets, work
+from argus_ray.catalog import arriving, budgets, retracks, segments, tracklets, work
 from argus_ray.catalog.arriving import Arriving, Asked
 from argus_ray.catalog.connect import Database
 from argus_ray.catalog.statement import Tx
-from argus_ray.errors import ArgusError, FenceLost, Unavailable
+from argus_ray.errors import ArgusError, Conflict, FenceLost, Unavailable
 from argus_ray.pipelines import ends
 from argus_ray.pipelines.ends import LastOfVideo
 from argus_ray.pipelines.joining import join_pieces
@@ -118,6 +119,9 @@ class TrackWriter(ProposalWriter):
     def write(self, tx: Tx, chunk: AnsweredChunk, asked: list[Asked], found: list[Arriving]) -> None:
         followed = cast("FollowedSegment", chunk)
         project_id, job_id = UUID(followed["project_id"]), UUID(followed["job_id"])
+        if followed["track_id"]:
+            self._replace(tx, followed, found)
+            return
         rows = json.loads(followed["tracks"])
         tx.run(
             tracklets.insert(
@@ -135,6 +139,18 @@ class TrackWriter(ProposalWriter):
             project_id, ids, job_id=job_id, model_id=self.model_id, until_us=followed["until_us"]
         )
         tx.run(lost)
+
+    def _replace(self, tx: Tx, followed: FollowedSegment, found: list[Arriving]) -> None:
+        """The model's keyframes between those of people become others. Raises Conflict where a person was quicker."""
+        project_id, track_id = UUID(followed["project_id"]), UUID(followed["track_id"])
+        tx.one(retracks.hold(project_id, track_id))
+        people_us = [key.pts_us for key in tx.all(retracks.keys(project_id, track_id)) if key.is_human]
+        if people_us != json.loads(followed["people_us"]):
+            raise Conflict("somebody has changed the track meanwhile: it is followed again")
+        tx.run(retracks.take_back(project_id, track_id, json.loads(followed["replaced_us"])))
+        # ids of other rows than before, which history may know
+        arriving.copy(tx, [replace(one, id=uuid5(UUID(followed["job_id"]), str(one.pts_us))) for one in found])
+        tx.run(arriving.insert(project_id, self.model_id, UUID(followed["job_id"])))
 
     def last_of_video(self, chunk: AnsweredChunk) -> LastOfVideo:
         followed = cast("FollowedSegment", chunk)

@@ -89,12 +89,19 @@ class AnsweredChunk(ClaimedSegment):
 
 
 class FollowedSegment(AnsweredChunk):
-    """A segment's answers with the tracklets that `found` are keyframes of, as JSON; `until_us` is the last time looked at."""
+    """A segment's answers with the tracklets that `found` are keyframes of, as JSON; `until_us` is the last time looked at.
+
+    Where one track was followed again it is `track_id`, else empty; `replaced_us` are the times of the keyframes that go,
+    and `people_us` of those of people, as they were then: JSON lists.
+    """
 
     video_id: str
     segment: int
     tracks: str
     until_us: int
+    track_id: str
+    replaced_us: str
+    people_us: str
 
 
 class Answered(TypedDict):
