@@ -269,9 +269,18 @@ def learn_to_point(learner: Learner, model: Sam3VideoModel, limit_s: float) -> N
 
 def learn_to_follow(learner: Learner, model: Sam3VideoModel, limit_s: float) -> None:
     recipe = learner.recipe
-    stock = ClipStock(model, recipe.clips, recipe.architecture.mask_size, learner.rng)
-    remembering = Remembering(model, stock, recipe.follow)
-    improve(learner, "follow", recipe.follow, remembering.step, remembering.parts, limit_s)
+    pointing = Pointing(model, learner.pool, recipe.follow, recipe.things)
+    remembering = Remembering(
+        model, ClipStock(model, recipe.clips, recipe.architecture.mask_size, learner.rng), recipe.follow
+    )
+
+    def step(number: int) -> tuple[Tensor, dict[str, float]]:
+        return (
+            pointing.step(number) if number % 5 == 0 else remembering.step(number)
+        )  # so that pointing isn't forgotten
+
+    parts = nn.ModuleList([model.tracker_model, pointing.where])
+    improve(learner, "follow", recipe.follow, step, parts, limit_s)
 
 
 def improve(learner: Learner, name: str, phase: Phase, step: Step, parts: nn.Module, limit_s: float) -> None:

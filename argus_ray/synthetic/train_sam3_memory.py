@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 from transformers import Sam3VideoModel
 
@@ -103,7 +103,9 @@ class ClipStock:
 
 
 class Remembering:
-    """Teaches the memory of a model's tracker: `step` is one step of it, and `parts` is what learns."""
+    """Teaches the memory of a model's tracker: `step` is one step of it. What the maps of its clips were made with stays as
+    it is.
+    """
 
     def __init__(self, model: Sam3VideoModel, stock: ClipStock, phase: Phase, frames: int = 4) -> None:
         self.model, self.stock, self.phase, self.frames = model, stock, phase, frames
@@ -111,7 +113,6 @@ class Remembering:
         tracker.requires_grad_(True)
         for fixed in (tracker.mask_decoder.conv_s0, tracker.mask_decoder.conv_s1):
             fixed.requires_grad_(False)
-        self.parts = nn.ModuleList([tracker])
         _, places = model.tracker_neck(
             torch.zeros(1, model.tracker_neck.fpn_layers[2].proj1.in_channels, *[self._side] * 2)
         )
@@ -169,9 +170,11 @@ class Remembering:
         return prompt
 
     def _decode(
-        self, levels: list[Tensor], image: Tensor, prompt: dict[str, Tensor | None]
+        self, levels: list[Tensor], image: Tensor, prompt: dict[str, Tensor | None], *, several: bool = False
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mask logits [B, M, M], their expected IoU [B], the pointer [B, D], whether the thing is there [B, 1]."""
+        """Mask logits [B, M, M], their expected IoU [B], the pointer [B, D], whether the thing is there [B, 1]; of
+        several masks the one of which most is expected.
+        """
         tracker = self.model.tracker_model
         if not prompt:  # as the library has it: a point that is none
             prompt = {
@@ -186,13 +189,13 @@ class Remembering:
             image_positional_embeddings=tracker.get_image_wide_positional_embeddings().repeat(len(image), 1, 1, 1),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=False,
+            multimask_output=several,
             high_resolution_features=levels[:2],
         )
-        scores = scores[:, 0].float()
-        pointer = tracker.object_pointer_proj(tokens[:, 0, 0]).float()
+        scores, rows, best = scores[:, 0].float(), torch.arange(len(image)), quality[:, 0].argmax(-1)
+        pointer = tracker.object_pointer_proj(tokens[rows, 0, best]).float()
         pointer = torch.where(scores > 0, pointer, tracker.no_object_pointer)
-        return masks[:, 0, 0].float(), quality[:, 0, 0].float(), pointer, scores
+        return masks[rows, 0, best].float(), quality[rows, 0, best].float(), pointer, scores
 
     def _given(self, levels: list[Tensor], truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A first frame whose mask is known: the mask is what is remembered, and the decoder only gives the pointer."""
@@ -211,7 +214,7 @@ class Remembering:
             "input_boxes": None,
             "input_masks": small,
         }
-        _, _, pointer, _ = self._decode(levels, levels[2], prompt)
+        _, _, pointer, _ = self._decode(levels, levels[2], prompt, several=True)
         return pointer, truth * 20 - 10, torch.full((len(truth), 1), 10.0)
 
     def _remembered(self, level: Tensor, memories: list[Memory]) -> Tensor:
