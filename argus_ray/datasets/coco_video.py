@@ -109,7 +109,7 @@ def _annotations(
                 if alone:
                     report.once("tracks-made", "COCO for video has only tracks: what belongs to none is one of its own")
                 made += 1
-                yield _annotation(made, number[name], track, clip, shapes, labels, found)
+                yield _annotation(made, number[name], track, clip, shapes, labels, found, report)
         for one in contents.categories:
             if found[one.name] or absent[one.name] == clip.frames:
                 asked.append(
@@ -135,6 +135,7 @@ def _annotation(
     shapes: Iterator[tuple[int, Picture, Instance]],
     labels: Mapping[str, Category],
     found: Counter[str],
+    report: Report,
 ) -> Iterator[str]:
     """One track, its three lists side by side: runs, boxes and areas of its pictures, which are held."""
     runs: list[Rle | None] = [None] * clip.frames
@@ -143,7 +144,13 @@ def _annotation(
     for place, picture, instance in shapes:
         label = instance.label
         assert instance.box is not None
-        runs[place] = pixels.outline(instance, picture) or pixels.boxed(instance.box, picture)
+        covered = pixels.outline(instance, picture) or pixels.boxed(instance.box, picture)
+        if not rle.area(covered):
+            report.say(
+                "too-small", f"a shape of {label!r} covers no pixel of its picture: it is left out", picture.file
+            )
+            continue
+        runs[place] = covered
         boxes[place] = list(pixels.box_px(instance.box, picture))
     found[label] += 1
     one = labels[label]

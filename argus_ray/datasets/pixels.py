@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from argus_ray import rle
 from argus_ray.annotations import polygons
 from argus_ray.datasets.records import Box, Instance, Picture, Point, Polygon
@@ -130,6 +132,9 @@ def rings(instance: Instance, picture: Picture) -> Polygon:
 
 
 def boxed(box: Box, picture: Picture) -> Rle:
-    """The pixels of a box, as runs at the picture's size."""
-    x, y, w, h = box
-    return polygons.to_rle([[[(x, y), (x + w, y), (x + w, y + h), (x, y + h)]]], (picture.height, picture.width))
+    """The pixels of a box, as runs at the picture's size: those that its edges are nearest to, and one at least."""
+    x, y, w, h = box_px(box, picture)
+    left, top = min(round(x), picture.width - 1), min(round(y), picture.height - 1)
+    mask = np.zeros((picture.height, picture.width), dtype=np.bool_)
+    mask[top : max(round(y + h), top + 1), left : max(round(x + w), left + 1)] = True
+    return rle.encode(mask)

@@ -2,7 +2,8 @@
 
 The first of these that is there tells: the list of pictures that comes with an export of Argus (`frames.parquet`); a time
 in the file; a place in the video, which the original's own table of times turns into one; the picture's name, if it is
-the video's and a number (`yard/0000001000000.jpg`, `yard/frame_000025.jpg`, `yard_25.jpg`) or the video's alone.
+the video's and a number, which of thirteen digits is a time in microseconds and else a place from 0
+(`yard/0000001000000.jpg`, `yard_0000001000000.jpg`, `yard/frame_000025.jpg`, `yard_25.jpg`), or the video's alone.
 
 Names of videos are compared as they are, without their ending, and as exports write them. All that is known is kept in a
 temporary SQLite database: a project has as many videos as it has.
@@ -187,7 +188,7 @@ class Places:
             self._unknown(name or picture.file)
             return None
         number = numbered["number"]
-        if len(number) == _PTS_DIGITS and not numbered["video"]:
+        if len(number) == _PTS_DIGITS:
             return video, int(number)
         self._report.once(
             "counted-from-0", "numbers in names of pictures were taken for places in their video, from 0", self._archive

@@ -44,7 +44,12 @@ _SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val"
 
 
 def picture_path(picture: Picture) -> str:
-    return f"images/{picture.split}/{picture.file}"
+    """Without folders of videos: some readers take these for splits."""
+    return f"images/{picture.split}/{_flat(picture)}"
+
+
+def _flat(picture: Picture) -> str:
+    return picture.file.replace("/", "_")
 
 
 def write(contents: Contents, out: ZipWriter, report: Report, *, format_: str) -> None:
@@ -57,7 +62,7 @@ def write(contents: Contents, out: ZipWriter, report: Report, *, format_: str) -
             if not instance.outside
             for row in [_row(number[instance.label], instance, picture, report, format_)]
         )
-        label_path = PurePosixPath("labels", picture.split, picture.file).with_suffix(".txt")
+        label_path = PurePosixPath("labels", picture.split, _flat(picture)).with_suffix(".txt")
         out.put(str(label_path), "".join(row + "\n" for row in rows if row))
     out.put("data.yaml", _index(contents, report))
 

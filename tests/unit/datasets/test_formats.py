@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from argus_ray import rle
 from argus_ray.annotations import polygons
-from argus_ray.datasets import losses
+from argus_ray.datasets import losses, pixels
 from argus_ray.datasets.archives import Source
 from argus_ray.datasets.records import Frame, Instance
 from argus_ray.errors import AnnotationsUnreadable
@@ -93,8 +93,7 @@ def nearest(format_: str, one: Instance) -> object:
     if one.kind is not Kind.BOX and Kind.MASK in held:
         return (one.mask or polygons.to_rle(one.polygon, (HEIGHT, WIDTH))).counts
     if one.kind is Kind.BOX and format_ == "coco-video":
-        x, y, w, h = one.box
-        return polygons.to_rle([[[(x, y), (x + w, y), (x + w, y + h), (x, y + h)]]], (HEIGHT, WIDTH)).counts
+        return pixels.boxed(one.box, picture("a", 0)).counts
     return rounded(one.box)
 
 
@@ -106,7 +105,7 @@ def where(frame: Frame) -> tuple[str, int]:
     """Video and place of a picture that came back, by its file where nothing else tells."""
     if frame.picture.video and frame.picture.index is not None:
         return frame.picture.video, frame.picture.index
-    video, name = frame.picture.file.removesuffix(".jpg").split("/")[-2:]
+    video, name = frame.picture.file.removesuffix(".jpg").replace("_", "/").split("/")[-2:]
     return video, int(name) // 40_000
 
 
@@ -145,9 +144,7 @@ def _survives(format_: str, one: Instance) -> bool:
 
 
 def _runs(one: Instance) -> rle.Rle:
-    x, y, w, h = one.box
-    corners = [[[(x, y), (x + w, y), (x + w, y + h), (x, y + h)]]]
-    return one.mask or polygons.to_rle(one.polygon or corners, (HEIGHT, WIDTH))
+    return pixels.outline(one, picture("a", 0)) or pixels.boxed(one.box, picture("a", 0))
 
 
 def test_a_mask_goes_through_yolo_as_one_polygon_that_covers_its_pixels(tmp_path) -> None:
@@ -166,7 +163,7 @@ def test_a_picture_without_objects_is_kept(tmp_path) -> None:
         path, _ = written(format_, contents(frames, "car"), tmp_path)
         names = Source(path).names
         if format_.startswith("yolo"):
-            assert {"labels/train/a/0000000000000.txt", "labels/train/a/0000000040000.txt"} <= set(names)
+            assert {"labels/train/a_0000000000000.txt", "labels/train/a_0000000040000.txt"} <= set(names)
         elif format_ in {"coco", "coco-video"}:
             assert {where(frame)[1] for frame in read(format_, path)[0]} == {0, 1}
 
@@ -179,7 +176,7 @@ def test_classes_keep_their_numbers_where_others_are_gone(tmp_path) -> None:
     coco, _ = written("coco", what, tmp_path)
     mot, _ = written("mot", replace(what, frames=what.frames), tmp_path)
 
-    assert Source(yolo).read("labels/train/a/0000000000000.txt").startswith(b"3 ")
+    assert Source(yolo).read("labels/train/a_0000000000000.txt").startswith(b"3 ")
     assert report.counts["unused-classes"] == 1
     document = json.loads(Source(coco).read("annotations/instances_train.json"))
     assert document["categories"][0]["id"] == document["annotations"][0]["category_id"] == 4
