@@ -13,7 +13,7 @@ alter table models add column licence text check (length(licence) <= 1000);
 alter table models add constraint models_vectors
   check ((family = 'siglip2') = (dim is not null and logit_scale is not null and logit_bias is not null));
 
--- Registers weights that make no vectors, once; says their number every time.
+-- Registers weights that make no vectors, once; says their number every time. Their name is the last that they were given.
 create function register_weights(family text, uri text, weights_id text, image_size integer, licence text)
 returns smallint language plpgsql volatile security definer set search_path = '' as $$
 declare
@@ -22,7 +22,9 @@ begin
   perform pg_advisory_xact_lock(hashtext('argus.register_model'));
   select m.number into made from argus.models m
   where m.family = register_weights.family and m.weights_id = register_weights.weights_id;
-  if not found then
+  if found then
+    update argus.models m set uri = register_weights.uri where m.number = made and m.uri <> register_weights.uri;
+  else
     insert into argus.models (number, family, uri, weights_id, image_size, licence)
     values ((select coalesce(max(m.number), 0) + 1 from argus.models m), family, uri, weights_id, image_size, licence)
     returning number into made;
@@ -708,10 +710,51 @@ begin
     execute format('create trigger record_change after insert or update or delete on argus.%I
       for each row execute function argus.record_change()', audited);
   end loop;
+end
+$$;
+
+-- The same for what people change by the thousand, a statement at a time. A pipeline's proposals say which job made them.
+-- A shape is told by its hash: history has it whole.
+create function record_changes() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  quiet constant text[] := array['updated_at', 'version', 'counts', 'polygon', 'points', 'first_vector', 'last_vector'];
+begin
+  if tg_op = 'UPDATE' then
+    insert into argus.audit (project_id, actor, role, action, subject, subject_id, changes, ip, request_id)
+    select c.project_id, argus.caller(), coalesce(argus.claims() ->> 'role', session_user), 'update', tg_table_name, c.id, c.changes,
+      nullif(current_setting('request.ip', true), ''), nullif(current_setting('request.id', true), '')
+    from (
+      select n.project_id, n.id, (
+        select jsonb_object_agg(v.key, jsonb_build_array(b.was -> v.key, v.value))
+        from jsonb_each(to_jsonb(n) - quiet || jsonb_build_object('shape', md5(concat(to_jsonb(n) -> 'counts', to_jsonb(n) -> 'polygon',
+          to_jsonb(n) -> 'points')))) v
+        where v.value is distinct from b.was -> v.key
+      ) as changes
+      from after n join before o on o.id = n.id
+      cross join lateral (select to_jsonb(o) - quiet || jsonb_build_object('shape', md5(concat(to_jsonb(o) -> 'counts',
+        to_jsonb(o) -> 'polygon', to_jsonb(o) -> 'points'))) as was) b
+    ) c
+    where c.changes is not null;
+  else
+    insert into argus.audit (project_id, actor, role, action, subject, subject_id, ip, request_id)
+    select n.project_id, argus.caller(), coalesce(argus.claims() ->> 'role', session_user), lower(tg_op), tg_table_name, n.id,
+      nullif(current_setting('request.ip', true), ''), nullif(current_setting('request.id', true), '')
+    from after n;
+  end if;
+  return null;
+end
+$$;
+do $$
+declare
+  audited text;
+begin
   foreach audited in array array['annotations', 'tracks'] loop
-    -- a pipeline's proposals say which job made them
-    execute format('create trigger record_change after insert or update or delete on argus.%I
-      for each row when (current_user = ''authenticated'') execute function argus.record_change()', audited);
+    execute format('create trigger record_inserted after insert on argus.%I referencing new table as after
+      for each statement when (current_user = ''authenticated'') execute function argus.record_changes()', audited);
+    execute format('create trigger record_updated after update on argus.%I referencing old table as before new table as after
+      for each statement when (current_user = ''authenticated'') execute function argus.record_changes()', audited);
+    execute format('create trigger record_deleted after delete on argus.%I referencing old table as after
+      for each statement when (current_user = ''authenticated'') execute function argus.record_changes()', audited);
   end loop;
 end
 $$;
@@ -873,13 +916,14 @@ grant insert, update on verdicts to argus_worker;
 grant execute on function register_weights to argus_registrar;
 grant execute on function target_frames, track_blocks to authenticated, argus_worker, argus_definer;
 grant execute on function is_seen, absence_is_empty, sign_author, sign_review, keep_frozen, budget_by_owner to authenticated, argus_worker, argus_definer;
-revoke all on function register_weights, target_frames, track_blocks, number_label, number_track, sign_author, sign_review, keep_history,
+revoke all on function register_weights, target_frames, track_blocks, number_label, number_track, sign_author, sign_review, keep_history, record_changes,
   keep_frozen, count_keyframes, is_seen, absence_is_empty, end_absence, give_words, budget_by_owner, tell_changes, forget_annotations from public;
 
 alter function register_weights owner to argus_definer;
 alter function number_label owner to argus_definer;
 alter function number_track owner to argus_definer;
 alter function keep_history owner to argus_definer;
+alter function record_changes owner to argus_definer;
 alter function count_keyframes owner to argus_definer;
 alter function end_absence owner to argus_definer;
 alter function give_words owner to argus_definer;
