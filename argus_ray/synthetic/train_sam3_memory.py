@@ -27,6 +27,16 @@ _VISIBLE = 0.002  # of the picture: a thing of which less is seen is gone
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What the decoder says of one thing in each picture."""
+
+    masks: Tensor  # logits [B, M, M]
+    quality: Tensor  # [B]: the IoU that it expects
+    pointer: Tensor  # [B, D]
+    scores: Tensor  # [B, 1]: whether the thing is there
+
+
+@dataclass(frozen=True)
 class Memory:
     """What is kept of a frame: patches of memory and their places [G * G, B, 64], the thing's pointer [B, D]."""
 
@@ -48,14 +58,15 @@ class ClipStock:
 
     @torch.no_grad()
     def draw(self) -> None:
-        clip = self._clip()
+        clip = self.draw_clip()
         with torch.autocast("cpu", torch.bfloat16):
             patches = self.model.detector_model.vision_encoder.backbone(clip.pixels).last_hidden_state
             maps = train_sam3_tracker.features(self.model, patches)
         self.maps.append([level.to(torch.bfloat16) for level in maps])
         self.cover.append((clip.cover * 255).round().byte())
 
-    def _clip(self) -> Views:
+    def draw_clip(self) -> Views:
+        """One clip, its frames as a batch."""
         rng = self.rng
         scene = repaint(random_scene(rng, (1, 5), (0.12, 0.38), training_pair, ASPECT), rng)
         shot = plan_video(rng, 6.0, scenes=[scene]).shots[0]
@@ -135,25 +146,38 @@ class Remembering:
             return self._follow(maps, covers, "mask" if rng.random() < 0.6 else "prompt")
 
     def _follow(self, maps: list[list[Tensor]], covers: Tensor, given: str) -> tuple[Tensor, dict[str, float]]:
+        # In a long video the first frame is long ago: half of the time it is said to be.
+        long_ago = int(self.stock.rng.integers(100)) if self.stock.rng.random() < 0.5 else 0
         total, told = torch.zeros(()), {}
         memories: list[Memory] = []
         for number, levels in enumerate(maps):
             truth = covers[:, number]
             there = (truth.mean((1, 2)) > _VISIBLE).float()
             if number == 0 and given == "mask":
-                pointer, masks, scores = self._given(levels, truth)
+                seen = self._given(levels, truth)
             else:
-                image = levels[2] + self.model.tracker_model.no_memory_embedding.view(1, -1, 1, 1)
-                prompt = self._prompt(truth) if number == 0 else {}
-                if number:
-                    image = self._remembered(levels[2], memories)
-                masks, quality, pointer, scores = self._decode(levels, image, prompt)
-                loss, iou = self._loss(masks, quality, scores, truth, there)
+                seen = self._see(levels, memories, long_ago, self._prompt(truth) if number == 0 else {})
+                loss, told[f"frame{number}"] = _loss(seen, truth, there)
                 total = total + loss
-                told[f"frame{number}"] = iou
-            memories.append(self._memorise(levels[2], masks, scores, pointer))
-        told["gone"] = float(((scores[:, 0] > 0) == (there > 0)).float().mean())
+            memories.append(self._memorise(levels[2], seen))
+        told["gone"] = float(((seen.scores[:, 0] > 0) == (there > 0)).float().mean())
         return total / len(maps), told
+
+    def follow(self, maps: list[list[Tensor]], first: Tensor, long_ago: int) -> list[Tensor]:
+        """Mask logits [B, M, M] of each frame but the first, whose covers are given."""
+        seen = [self._given(maps[0], first)]
+        memories = [self._memorise(maps[0][2], seen[0])]
+        for levels in maps[1:]:
+            seen.append(self._see(levels, memories, long_ago, {}))
+            memories.append(self._memorise(levels[2], seen[-1]))
+        return [it.masks for it in seen[1:]]
+
+    def _see(
+        self, levels: list[Tensor], memories: list[Memory], long_ago: int, prompt: dict[str, Tensor | None]
+    ) -> Seen:
+        if memories:
+            return self._decode(levels, self._remembered(levels[2], memories, long_ago), prompt)
+        return self._decode(levels, levels[2] + self.model.tracker_model.no_memory_embedding.view(1, -1, 1, 1), prompt)
 
     def _prompt(self, truth: Tensor) -> dict[str, Tensor | None]:
         """Clicks or boxes on what is covered; of one thing a picture."""
@@ -171,10 +195,8 @@ class Remembering:
 
     def _decode(
         self, levels: list[Tensor], image: Tensor, prompt: dict[str, Tensor | None], *, several: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mask logits [B, M, M], their expected IoU [B], the pointer [B, D], whether the thing is there [B, 1]; of
-        several masks the one of which most is expected.
-        """
+    ) -> Seen:
+        """Of several masks the one of which most is expected."""
         tracker = self.model.tracker_model
         if not prompt:  # as the library has it: a point that is none
             prompt = {
@@ -195,9 +217,9 @@ class Remembering:
         scores, rows, best = scores[:, 0].float(), torch.arange(len(image)), quality[:, 0].argmax(-1)
         pointer = tracker.object_pointer_proj(tokens[rows, 0, best]).float()
         pointer = torch.where(scores > 0, pointer, tracker.no_object_pointer)
-        return masks[rows, 0, best].float(), quality[rows, 0, best].float(), pointer, scores
+        return Seen(masks[rows, 0, best].float(), quality[rows, 0, best].float(), pointer, scores)
 
-    def _given(self, levels: list[Tensor], truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _given(self, levels: list[Tensor], truth: Tensor) -> Seen:
         """A first frame whose mask is known: the mask is what is remembered, and the decoder only gives the pointer."""
         tracker = self.model.tracker_model
         size = self.stock.size
@@ -214,10 +236,10 @@ class Remembering:
             "input_boxes": None,
             "input_masks": small,
         }
-        _, _, pointer, _ = self._decode(levels, levels[2], prompt, several=True)
-        return pointer, truth * 20 - 10, torch.full((len(truth), 1), 10.0)
+        seen = self._decode(levels, levels[2], prompt, several=True)
+        return replace(seen, masks=truth * 20 - 10, scores=torch.full((len(truth), 1), 10.0))
 
-    def _remembered(self, level: Tensor, memories: list[Memory]) -> Tensor:
+    def _remembered(self, level: Tensor, memories: list[Memory], long_ago: int) -> Tensor:
         """The coarsest map of a frame with what is remembered: the first frame always, then those just before."""
         tracker, now = self.model.tracker_model, len(memories)
         count, width = len(level), level.shape[1]
@@ -226,8 +248,6 @@ class Remembering:
         code = tracker.memory_temporal_positional_encoding
         patches = [memory.patches for _, memory in kept]
         places = [memory.places + code[ago - 1] for ago, memory in kept]
-        # In a long video the first frame is long ago: half of the time it is said to be.
-        long_ago = int(self.stock.rng.integers(100)) if self.stock.rng.random() < 0.5 else 0
         times = [now + long_ago, *range(1, now)]
         pointers = [memories[0].pointer, *(memories[now - ago].pointer for ago in range(1, now))]
         pointer, pointer_places = tracker._process_object_pointers(  # noqa: SLF001 - inference has no other door
@@ -243,21 +263,21 @@ class Remembering:
         remembered: Tensor = seen[0].transpose(1, 2).reshape(level.shape)
         return remembered
 
-    def _memorise(self, level: Tensor, masks: Tensor, scores: Tensor, pointer: Tensor) -> Memory:
+    def _memorise(self, level: Tensor, seen: Seen) -> Memory:
         tracker = self.model.tracker_model
         size = self.stock.size
-        large = F.interpolate(masks[:, None], size=(size, size), mode="bilinear")
-        large = torch.where(scores[:, :, None, None] > 0, large, torch.full_like(large, -1024.0))
+        large = F.interpolate(seen.masks[:, None], size=(size, size), mode="bilinear")
+        large = torch.where(seen.scores[:, :, None, None] > 0, large, torch.full_like(large, -1024.0))
         patches, places = tracker._encode_new_memory(  # noqa: SLF001 - inference has no other door
-            level.flatten(2).permute(2, 0, 1).float(), large, scores[..., None], is_mask_from_pts=False
+            level.flatten(2).permute(2, 0, 1).float(), large, seen.scores[..., None], is_mask_from_pts=False
         )
-        return Memory(patches.float(), places.float(), pointer)
+        return Memory(patches.float(), places.float(), seen.pointer)
 
-    def _loss(
-        self, masks: Tensor, quality: Tensor, scores: Tensor, truth: Tensor, there: Tensor
-    ) -> tuple[Tensor, float]:
-        iou = train_sam3_tracker.overlap(masks.detach(), truth)
-        count = there.sum().clamp(min=1)
-        by_row = 40 * focal(masks, truth).mean((1, 2)) + dice(masks, truth) + 0.2 * (quality - iou) ** 2
-        loss = (by_row * there).sum() / count + 0.5 * F.binary_cross_entropy_with_logits(scores[:, 0], there)
-        return loss, float((iou * there).sum() / count)
+
+def _loss(seen: Seen, truth: Tensor, there: Tensor) -> tuple[Tensor, float]:
+    """The masks of things that are there, and whether they are; answers with the mean IoU, too."""
+    iou = train_sam3_tracker.overlap(seen.masks.detach(), truth)
+    count = there.sum().clamp(min=1)
+    by_row = 40 * focal(seen.masks, truth).mean((1, 2)) + dice(seen.masks, truth) + 0.2 * (seen.quality - iou) ** 2
+    loss = (by_row * there).sum() / count + 0.5 * F.binary_cross_entropy_with_logits(seen.scores[:, 0], there)
+    return loss, float((iou * there).sum() / count)

@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 import torch
-from transformers import Sam3TrackerModel
+from PIL import Image
+from torch.nn import functional
+from transformers import Sam3TrackerModel, Sam3TrackerVideoModel, Sam3TrackerVideoProcessor, Sam3VideoModel
 
 from argus_ray.synthetic import train_sam3_tracker
 from argus_ray.synthetic.evaluate_sam3 import Answer, best_threshold, count, draw_frames, evaluate, without_duplicates
 from argus_ray.synthetic.sam3_learner import Phase, Recipe
 from argus_ray.synthetic.sam3_losses import Asked, box_overlap, match
-from argus_ray.synthetic.sam3_model import Architecture, new_image_model, new_video_model, train_clip_tokenizer
+from argus_ray.synthetic.sam3_model import Architecture, new_image_model, new_video_model, save, train_clip_tokenizer
 from argus_ray.synthetic.sam3_scenes import Concept, ScenePool, concepts, exemplars, phrase
 from argus_ray.synthetic.train_sam3 import train
+from argus_ray.synthetic.train_sam3_memory import ClipStock, Remembering
 
 SMALL = Architecture(
     image_size=112, vision_width=32, vision_layers=2, encoder_layers=1, decoder_layers=2, text_width=32
@@ -108,6 +111,35 @@ def test_each_wanted_thing_gets_the_query_that_lies_on_it():
     assert (prompt.tolist(), query.tolist(), thing.tolist()) == ([0], [1], [0])
     assert box_overlap(boxes[0, 0], boxes[0, 0]) == pytest.approx(1, abs=1e-4)
     assert box_overlap(boxes[0, 0], boxes[0, 1]) < 0
+
+
+def test_training_remembers_as_inference_does(tmp_path):
+    tokenizer = train_clip_tokenizer()
+    model = new_video_model(new_image_model(SMALL, tokenizer)).eval()
+    save(model, tokenizer, tmp_path, {})
+    model = Sam3VideoModel.from_pretrained(tmp_path, dtype=torch.float32).eval()  # what half precision left of it
+    stock = ClipStock(model, 1, SMALL.mask_size, np.random.default_rng(4))
+    clip = stock.draw_clip()
+    masks = clip.cover[0].mean((1, 2)).argmax() == torch.arange(6)
+    truth = clip.cover[:1, masks][:, 0]
+    remembering = Remembering(model, stock, Phase(1, 1, 1e-3, 0.1, 0))
+    with torch.no_grad():
+        patches = model.detector_model.vision_encoder.backbone(clip.pixels[:3]).last_hidden_state
+        maps = train_sam3_tracker.features(model, patches)
+        trained = remembering.follow([[level[i : i + 1] for level in maps] for i in range(3)], truth, long_ago=0)
+
+    tracker = Sam3TrackerVideoModel.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    processor = Sam3TrackerVideoProcessor.from_pretrained(tmp_path)
+    rgb = ((clip.pixels[:3] + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    session = processor.init_video_session(
+        video=[Image.fromarray(picture) for picture in rgb], inference_device="cpu", dtype=torch.float32
+    )
+    first = functional.interpolate(truth[None], size=(SMALL.image_size,) * 2, mode="bilinear")[0, 0] > 0.5
+    processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=[1], input_masks=[first.numpy()])
+    tracker(inference_session=session, frame_idx=0)
+    inferred = [out.pred_masks[0, 0] for out in tracker.propagate_in_video_iterator(session, start_frame_idx=0)]
+    for one, other in zip(trained, inferred[1:], strict=True):
+        assert torch.corrcoef(torch.stack([one[0].flatten(), other.flatten()]))[0, 1] > 0.995
 
 
 def test_a_click_lies_on_its_thing(pool):
