@@ -24,10 +24,12 @@ from argus_ray.schemas.annotation import Kind
 from argus_ray.schemas.video import SamplingPolicy
 from argus_ray.settings import Settings
 from argus_ray.video import work
+from argus_ray.video.container import open_file
 from argus_ray.video.decode import Kept
+from argus_ray.video.decoders import PyavDecoder
 from argus_ray.video.geometry import fitted
 from argus_ray.video.limits import Limits
-from argus_ray.video.pictures import Output
+from argus_ray.video.pictures import Output, Painter
 from argus_ray.video.probe import examine
 from argus_ray.video.process import DecodeProcess
 from argus_ray.video.segments import plan_segments
@@ -69,6 +71,22 @@ def pictures(stored: Stored, output: Output, limits: Limits) -> Iterator[Kept]:
         for item in work.resume(stored, probe, segment, policy, output, limits):
             if isinstance(item, Kept):
                 yield item
+
+
+def named_pictures(stored: Stored, wanted_us: frozenset[int], output: Output, limits: Limits) -> Iterator[Kept]:
+    """The pictures of these times, made as ingest makes them. Run it in a child process. Raises VideoError."""
+    with open_source(stored.location, size_bytes=stored.size_bytes, scratch=stored.scratch, share=1.0) as source:
+        probe, index = examine(source, stored.filename, limits)
+        (plan,) = plan_segments(probe, index, SamplingPolicy(policy="every_frame", dedupe=False), 10**9, limits)
+        del index
+        painter = Painter(probe, output)
+        with open_file(source) as file, PyavDecoder(file, probe, limits) as decoding:
+            for run in plan.runs:
+                for frame, pts_us in decoding.pictures(run):
+                    if pts_us in wanted_us:
+                        picture = painter.paint(frame)
+                        yield Kept(pts_us, picture.width, picture.height, picture.jpeg(), picture.pixels)
+        check(source)
 
 
 class EveryFrame:

@@ -88,7 +88,8 @@ def export(settings: Settings, started: Started, tell: Tell) -> Effects:
             every = EveryFrame(settings, manifest, lambda video_id: stored_of(database, s3, video_id, folder), folder)
             contents = every.contents()
         out = s3.writer(key, content_type="application/zip")
-        done = Writing(asked, contents, out, s3, every, folder, tell).run()
+        made = {"long_side": settings.frame_long_side, "jpeg_quality": settings.jpeg_quality}
+        done = Writing(asked, contents, out, s3, every, folder, tell, made).run()
         out.complete()
         size_bytes = out.size_bytes
     filename = f"{asked.format}-v{version.number}.zip"
@@ -128,6 +129,8 @@ class Writing:
     every: EveryFrame | None
     scratch: Path
     tell: Tell
+    made: dict[str, int]
+    """How pictures are made here, for whoever makes them again: their long side and JPEG quality."""
 
     def run(self) -> dict[str, Any]:
         """Write all of it; what the job says of it."""
@@ -160,7 +163,7 @@ class Writing:
             "annotations": self.annotations,
             "report": self.report.to_json(),
         }
-        archive.put("report.json", json.dumps(done, indent=1, ensure_ascii=False))
+        archive.put("report.json", json.dumps({**done, "pictures_made": self.made}, indent=1, ensure_ascii=False))
         archive.close()
         return done
 

@@ -13,10 +13,13 @@ from typing import get_args
 import pyarrow.parquet as pq
 import pytest
 
+from argus_ray.datasets.every_frame import pictures
 from argus_ray.datasets.exporting import export
 from argus_ray.datasets.freezing import freeze
 from argus_ray.s3 import original_key
 from argus_ray.schemas.dataset import Format
+from argus_ray.video.limits import Limits
+from argus_ray.video.pictures import Output
 from tests import clips
 from tests.annotated import Annotated, annotated
 from tests.library import Library, library
@@ -124,3 +127,32 @@ def test_a_version_of_another_project_is_not_there(place, version) -> None:
     job = other.done(other.ask({"kind": "export", "dataset_version_id": str(version["id"]), "format": "coco"}), WORKS)
 
     assert (job["state"], job["reason"]["type"]) == ("failed", "not-found")
+
+
+def test_verify_says_which_pictures_the_original_still_shows(place, tmp_path: Path) -> None:
+    from argus_ray.datasets.verifying import verify
+    from argus_ray.s3 import frame_key
+    from argus_ray.video.work import Stored
+
+    project = annotated(place, "car")
+    clip = clips.make(tmp_path / "a.mp4", seconds=1)
+    times = clip.pts_us
+    width, height = clip.displayed
+    named = {"size_bytes": clip.path.stat().st_size, "width": width, "height": height}
+    video = project.video("a.mp4", times[0], times[5], 7, **named)
+    stored = Stored(str(clip.path), "a.mp4", clip.path.stat().st_size)
+    made = {
+        one.pts_us: one.jpeg for one in pictures(stored, Output(long_side=1920, quality=85, model_size=32), Limits())
+    }
+    place.s3.put_frames([(frame_key(project.project_id, video, times[0]), made[times[0]])])
+    for at in (times[0], times[5], 7):
+        project.box(video, at, "car", (0, 0, 0.25, 0.25))
+    result, _ = exported(project, project.freeze(project.dataset()), "coco", pictures=True)
+    path = tmp_path / "export.zip"
+    path.write_bytes(place.s3.get(place.s3.at(result["object_key"])))
+    (tmp_path / "scratch").mkdir()
+
+    found = {one.pts_us: one.word for one in verify(path, place.settings, lambda _: stored, tmp_path / "scratch")}
+
+    # the first one is its picture, the second one another, and at the third time there is none
+    assert found == {times[0]: "same", times[5]: "differs", 7: "no-frame"}

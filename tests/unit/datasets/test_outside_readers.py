@@ -129,7 +129,7 @@ def test_datumaro_reads_our_boxes_where_they_are(format_, their_name, folder, tm
     if format_ != "cvat-video":  # which lists the frames that have something
         assert len(seen["items"]) == 4
     if format_ in {"cvat-video", "mot"}:
-        assert {one[4]["track_id"] for one in seen["found"] if one[2] == "car"} == ({1} if format_ == "mot" else {1})
+        assert {one[4]["track_id"] for one in seen["found"] if one[2] == "car"} == {1}
         assert [one[4]["occluded"] for one in seen["found"] if one[2] == "car" and not one[4].get("outside")].count(
             True
         ) == 1
