@@ -135,8 +135,9 @@ def pulse(run_id: UUID, *, kinds: Sequence[str] = (JobKind.INGEST,), now: dateti
             where not exists (select from segments s
                               where s.state = 'running' and s.kind = other.kind and s.started_at is not null)
               and (exists (select from segments s where s.state = 'running' and s.kind = other.kind)
-                   or exists (select from segments s
-                              where s.state = 'queued' and s.kind = other.kind and s.not_before <= clock.now))
+                   or (select true from segments s
+                       where s.state = 'queued' and s.kind = other.kind and s.not_before <= clock.now
+                       order by s.priority desc, s.turn, s.job_id, s.number limit 1))  -- in the order of its index
           ) as others_wait
         """,
         run_id=run_id,

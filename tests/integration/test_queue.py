@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from argus_ray.catalog import ingest, runs, segments
+from argus_ray.catalog import ingest, runs, segments, work
 from argus_ray.catalog.connect import Database
 from argus_ray.catalog.frames import Arriving
 from argus_ray.catalog.segments import Claim
@@ -378,14 +378,14 @@ def test_a_zombies_commit_fails_and_writes_nothing(queue):
     assert queue.maybe(segments.reclaim(stale_s=600)) == zombie.segment_id
     fast = queue.started(queue.run())
 
-    for work in (
+    for commit in (
         lambda: queue.keep(zombie),
         lambda: queue.fail(zombie),
         lambda: queue.plan(zombie, count=3),
         lambda: queue.must(segments.touch(zombie.claim)),
     ):
         with pytest.raises(FenceLost, match="taken over"):
-            work()
+            commit()
     assert queue.maybe(ingest.start(zombie.claim, node="a")) is None
     assert queue.maybe(segments.retry(zombie.claim, max_attempts=3)) is None
     assert queue.maybe(segments.give_back(zombie.claim)) is None
@@ -600,3 +600,62 @@ def test_the_pulse_knows_work_for_later_and_work_in_hand(queue):
     assert queue.maybe(segments.pulse(run.id)).busy
     queue.maybe(runs.retire(run.id))
     assert not queue.maybe(segments.pulse(run.id)).accepting
+
+
+# -- other kinds of work -------------------------------------------------------------------------
+
+
+def an_export(queue, project=None):
+    return queue.one(
+        "insert into jobs (project_id, kind) values (%s, 'export') returning id", project or queue.project
+    )["id"]
+
+
+def test_kinds_wait_in_lines_of_their_own(queue):
+    queue.video()
+    an_export(queue)
+    run = queue.run()
+    assert queue.maybe(segments.claim(run.id, ahead=9, no=0, kind="track")) is None
+    export = queue.maybe(segments.claim(run.id, ahead=9, no=0, kind="export"))
+    assert queue.one("select kind from segments where id = %s", export.segment_id)["kind"] == "export"
+    assert queue.maybe(segments.claim(run.id, ahead=9, no=1, kind="export")) is None
+    assert queue.maybe(segments.claim(run.id, ahead=9, no=1)) is not None
+
+
+def test_a_backlog_of_one_kind_costs_no_turn_of_another(queue):
+    for _ in range(5):
+        queue.video()
+    an_export(queue)
+    an_export(queue)
+    turns = queue.owner.execute("select turn from segments where kind = 'export' order by turn").fetchall()
+    assert [row["turn"] for row in turns] == [0, 1]
+
+
+def test_an_idle_run_learns_that_work_of_another_kind_waits_for_a_place(queue):
+    run, other = queue.run(), queue.run()
+    assert not queue.maybe(segments.pulse(run.id)).others_wait
+    an_export(queue)
+    assert queue.maybe(segments.pulse(run.id)).others_wait
+    assert not queue.maybe(segments.pulse(run.id, kinds=["freeze", "export", "import"])).others_wait
+    claim = queue.maybe(segments.claim(other.id, ahead=9, no=0, kind="export"))
+    assert queue.maybe(segments.pulse(run.id)).others_wait, "claimed, and its actors may want for CPUs"
+    queue.maybe(work.start(claim))
+    assert not queue.maybe(segments.pulse(run.id)).others_wait
+
+
+def test_the_claim_of_a_kind_reads_its_own_line_from_the_index(queue):
+    queue.owner.execute(
+        "insert into jobs (project_id, kind) select %s, 'freeze' from generate_series(1, 2000)", (queue.project,)
+    )
+    an_export(queue)
+    queue.owner.execute("analyze segments")
+    for statement in (
+        segments.claim(queue.run().id, ahead=10, no=0, kind="export"),
+        segments.pulse(queue.run().id, kinds=["export"]),
+        segments.wanted("export"),
+    ):
+        with queue.database.transaction() as tx:
+            plan = tx.connection.execute(b"explain " + statement.sql.encode(), statement.params).fetchall()
+        text = "\n".join(row[0] for row in plan)
+        assert "using segments_queued" in text
+        assert "Seq Scan on segments" not in text
