@@ -9,9 +9,10 @@ the rest. An interpolated one is the text of the keyframe that holds at its time
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
@@ -80,18 +81,13 @@ async def read_interpolated(
         )
     ):
         keyframes[row.track_id].append(row)
-    between = []
-    for one in _between(keyframes, times_us, at_once=max(8, limit // max(1, len(keyframes)))):
-        if after is None or (one.pts_us, one.id) > after:
-            between.append(one)
-        if len(between) > limit:
-            break
-    merged = sorted([*stored, *between], key=lambda one: (one.pts_us, one.id))
+    between = await asyncio.to_thread(_between, keyframes, times_us, after, limit)
+    merged = sorted([*stored, *between], key=_place)
     return await _part(tx, ask, merged, limit)
 
 
 async def _stored(tx: AsyncTx, ask: Ask, after: Place | None, limit: int) -> list[Shown]:
-    return await tx.all(
+    found = await tx.all(
         annotation_rows.window(
             ask.project_id,
             ask.video_id,
@@ -104,6 +100,11 @@ async def _stored(tx: AsyncTx, ask: Ask, after: Place | None, limit: int) -> lis
             rows=limit + 1,
         )
     )
+    return sorted(found, key=_place)
+
+
+def _place(one: Shown) -> Place:
+    return one.pts_us, one.id
 
 
 async def _part(tx: AsyncTx, ask: Ask, found: list[Shown], limit: int) -> Part:
@@ -112,31 +113,34 @@ async def _part(tx: AsyncTx, ask: Ask, found: list[Shown], limit: int) -> Part:
     return Part(
         items=[one.item for one in shown],
         tracks=await tx.all(tracks.shown(ask.project_id, of_tracks)) if of_tracks else [],
-        next_place=(shown[-1].pts_us, shown[-1].id) if len(found) > limit else None,
+        next_place=_place(shown[-1]) if len(found) > limit else None,
     )
 
 
 def _between(
-    keyframes: Mapping[UUID, Sequence[KeyframeRow]], times_us: Sequence[int], *, at_once: int
-) -> Iterator[Shown]:
-    """What lies between keyframes at these times, in order; so many times are worked out at once."""
+    keyframes: Mapping[UUID, Sequence[KeyframeRow]], times_us: Sequence[int], after: Place | None, limit: int
+) -> list[Shown]:
+    """What lies between keyframes at these times, after a place: one more than the limit, or all."""
     followed = {track: [moving(row) for row in rows] for track, rows in keyframes.items()}
+    rows_at = {(row.track_id, row.pts_us): row for rows in keyframes.values() for row in rows}
     texts: dict[tuple[UUID, int], str] = {}
-    by_time = {track: {row.pts_us: row for row in rows} for track, rows in keyframes.items()}
+    between: list[Shown] = []
+    at_once = max(8, limit // max(1, len(keyframes)))
     for first in range(0, len(times_us), at_once):
         times = times_us[first : first + at_once]
-        found = [
-            (seen.pts_us, track, seen)
-            for track, rows in followed.items()
-            if rows[0].pts_us < times[-1] and rows[-1].pts_us > times[0]
-            for seen in geometry.over(rows, times)
-            if seen.interpolated
-        ]
-        for pts_us, track, seen in sorted(found, key=lambda one: one[:2]):
-            holding = (track, seen.keyframe.pts_us)
-            if holding not in texts:
-                texts[holding] = _held(by_time[track][seen.keyframe.pts_us])
-            yield Shown(pts_us, track, track, texts[holding].replace(_HERE, _moved(seen), 1))
+        for track, rows in followed.items():
+            if rows[0].pts_us >= times[-1] or rows[-1].pts_us <= times[0]:
+                continue
+            for seen in geometry.over(rows, times):
+                if not seen.interpolated or (after is not None and (seen.pts_us, track) <= after):
+                    continue
+                holding = track, seen.keyframe.pts_us
+                if holding not in texts:
+                    texts[holding] = _held(rows_at[holding])
+                between.append(Shown(seen.pts_us, track, track, texts[holding].replace(_HERE, _moved(seen), 1)))
+        if len(between) > limit:
+            break
+    return between
 
 
 _HERE = '"here":0'

@@ -18,13 +18,15 @@ from websockets.exceptions import WebSocketException
 from argus_ray.client.session import RENEW_BEFORE_S, SessionAuth
 from argus_ray.errors import Unavailable
 
-EVENTS = ("video", "job")
+EVENTS = ("video", "job", "labels", "tracks", "annotations", "verdicts")
 PRIVATE: RealtimeChannelOptions = {"config": {"broadcast": None, "presence": None, "private": True}}
 
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is `video` or `job`; `payload` has its id, state, progress and reason.
+    """`kind` is `video` or `job`, whose `payload` has its id, state, progress and reason; or `labels`, `tracks`, `annotations`
+    or `verdicts`, whose `payload` says how many have `changed` by what `action` and, but for labels, in which video from
+    `from_us` to `to_us`; few are named by `ids`.
 
     A `gap` says that the connection was lost and is back: what was told meanwhile is to be read from the API.
     """

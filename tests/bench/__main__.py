@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from tests.bench import annotations as annotation_lines
 from tests.bench import database, first_result, frames, ingest, live, masks, report, retrieval
 from tests.bench.measure import Failure, Line
 from tests.bench.sizes import FULL, QUICK, Sizes
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "8": database.search_vectors,
     "9": database.queue,
     "12": first_result.lines,
+    "annotations": annotation_lines.lines,
     "recall": retrieval.lines,
     "live": live.lines,
     "rle": masks.lines,

@@ -25,6 +25,9 @@ class Sizes:
     tenant: int = 300
     queued: int = 1_500
     latencies: int = 50
+    # annotations
+    annotations: int = 1_000_000
+    imported: int = 10_000
     # the running stack
     live: int = 12
     gallery: int = 320
@@ -48,6 +51,8 @@ QUICK = Sizes(
     tenant=50,
     queued=100,
     latencies=5,
+    annotations=10_000,
+    imported=500,
     live=2,
     gallery=8,
     captions=8,

@@ -91,6 +91,49 @@ def test_a_member_hears_of_a_video_and_goes_on_with_renewed_tokens(owner, sessio
     assert again.payload["id"] == second
 
 
+def test_a_member_hears_what_becomes_of_labels_tracks_annotations_and_verdicts(owner, session, project):
+    def change(statement: str, *values: object) -> dict:
+        return owner.execute(statement.encode(), values).fetchone()
+
+    async def listen() -> list:
+        video = add_video(owner, project)
+        async with asyncio.timeout(60), events(session, project) as received:
+            label = change(
+                "insert into labels (project_id, name, colour, prompts) values (%s, 'car', '#000000', '{car}') returning id",
+                project,
+            )["id"]
+            track = change(
+                "insert into tracks (project_id, video_id, label_id, source, state) values (%s, %s, %s, 'human', 'accepted')"
+                " returning id", project, video, label,
+            )["id"]  # fmt: skip
+            change(
+                "insert into annotations (project_id, video_id, pts_us, label_id, kind, source, state)"
+                " select %s, %s, n, %s, 'tag', 'human', 'accepted' from generate_series(1, 101) n returning id",
+                project, video, label,
+            )  # fmt: skip
+            one = change("update annotations set occluded = true where pts_us = 7 returning id")["id"]
+            change(
+                "insert into verdicts (project_id, video_id, pts_us, label_id, verdict) values (%s, %s, 5, %s, 'partial')"
+                " returning label_id", project, video, label,
+            )  # fmt: skip
+            return [label, track, one, *[await received.get() for _ in range(5)]]
+
+    label, track, one, *heard = asyncio.run(listen())
+
+    told = [{k: v for k, v in event.payload.items() if k not in {"at", "video_id", "project_id"}} for event in heard]
+    for message in told:
+        message.pop("id", None)  # of the message: Supabase's own
+    assert [event.kind for event in heard] == ["labels", "tracks", "annotations", "annotations", "verdicts"]
+    assert told[:2] == [
+        {"changed": 1, "ids": [str(label)], "action": "insert"},
+        {"changed": 1, "ids": [str(track)], "action": "insert", "from_us": 0, "to_us": 0},
+    ]
+    # many are told by their times alone
+    assert told[2] == {"changed": 101, "action": "insert", "from_us": 1, "to_us": 101}
+    assert told[3] == {"changed": 1, "ids": [str(one)], "action": "update", "from_us": 7, "to_us": 7}
+    assert (told[4]["changed"], told[4]["from_us"]) == (1, 5)
+
+
 # the realtime package's own, when it reports why the connection was lost
 @pytest.mark.filterwarnings("ignore:ConnectionClosed.code is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:ConnectionClosed.reason is deprecated:DeprecationWarning")

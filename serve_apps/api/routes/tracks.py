@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
-from argus_ray import tracking
+from argus_ray import asking, tracking
 from argus_ray.catalog import history, tracks, videos
 from argus_ray.schemas.annotation import (
     HistoryEntry,
@@ -20,11 +20,13 @@ from argus_ray.schemas.annotation import (
     TrackEnd,
     TrackLink,
     TrackMerge,
+    TrackRetrack,
     TrackSplit,
     TrackUpdate,
 )
 from argus_ray.schemas.common import Page
-from serve_apps.api.dependencies import IfMatch, MayMatch, Paging, UserTx, edit, paging, tagged
+from argus_ray.schemas.job import Job, JobCreate, Retrack
+from serve_apps.api.dependencies import IfMatch, MayMatch, Paging, Settings, UserTx, edit, paging, tagged
 from serve_apps.api.problems import documented
 from serve_apps.api.route import Idempotent, Route
 
@@ -134,6 +136,24 @@ async def merge_track(track_id: UUID, asked: TrackMerge, versions: MayMatch, tx:
 async def end_track(track_id: UUID, asked: TrackEnd, versions: MayMatch, tx: UserTx, response: Response) -> Track:
     """Delete it from `at_us` on."""
     return tagged(await tracking.end(tx, await _taken(tx, track_id, versions), asked.at_us), response)
+
+
+@router.post(
+    "/tracks/{track_id}:retrack",
+    status_code=202,
+    operation_id="retrack_track",
+    dependencies=[Idempotent],
+    responses=documented(403, 409, 503),
+)
+async def retrack_track(track_id: UUID, asked: TrackRetrack, tx: UserTx, settings: Settings, response: Response) -> Job:
+    """Let the model follow it again from a corrected keyframe, both ways, as far as the next keyframe that a person made or
+    accepted; the job. Editors ask for jobs.
+    """
+    track = await tx.one(tracks.get(track_id))
+    spec = Retrack(track_id=track_id, pts_us=asked.pts_us)
+    job = await asking.ask(tx, track.project_id, JobCreate(spec=spec), sam3_model=settings.sam3_model)
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    return job
 
 
 @router.get("/tracks/{track_id}/history", operation_id="list_track_history")
