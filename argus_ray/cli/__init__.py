@@ -18,6 +18,7 @@ from argus_ray import __version__
 from argus_ray.cli import (
     account,
     annotating,
+    datasets,
     demo,
     jobs,
     labels,
@@ -62,6 +63,7 @@ for _command in (
     *(account.login, account.logout, account.whoami, projects.projects, projects.members, projects.keys),
     *(upload.upload, videos.videos, videos.frames, jobs.jobs, search.search),
     *(labels.labels, annotating.annotation_group, annotating.verdicts, tracks.tracks, review.review),
+    *(datasets.datasets, datasets.export, datasets.import_),
 ):
     cli.add_command(_command)
 

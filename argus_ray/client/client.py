@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 from pydantic import BaseModel
 
-from argus_ray.client import annotation_resources, calls, resources
+from argus_ray.client import annotation_resources, calls, dataset_resources, resources
 from argus_ray.client.call import Call, Pages
 from argus_ray.client.session import ApiKeyAuth
 from argus_ray.client.transport import Tries, checked_url, options
@@ -54,6 +54,7 @@ class Client:
         self.tracks = annotation_resources.Tracks(self)
         self.verdicts = annotation_resources.Verdicts(self)
         self.review = annotation_resources.Review(self)
+        self.datasets = dataset_resources.Datasets(self)
 
     def send(self, call: Call[T]) -> T:
         """Run one call. Raises what the API's problem names, or Unavailable when nothing answers."""
@@ -142,6 +143,7 @@ class AsyncClient:
         self.tracks = annotation_resources.AsyncTracks(self)
         self.verdicts = annotation_resources.AsyncVerdicts(self)
         self.review = annotation_resources.AsyncReview(self)
+        self.datasets = dataset_resources.AsyncDatasets(self)
 
     async def send(self, call: Call[T]) -> T:
         """Run one call. Raises what the API's problem names, or Unavailable when nothing answers."""

@@ -28,8 +28,8 @@ from tests.library import MEBIBYTE
 from tests.line import Line
 
 PASSWORD = "correct horse battery"
-ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register"}
-"""Examples of what starts, stops or sets up a whole stack: tests of the stack run them."""
+ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register", "datasets diff"}
+"""Examples of what starts, stops or sets up a whole stack, and of frozen manifests: tests of those run them."""
 
 
 @pytest.fixture(scope="module")
@@ -396,7 +396,7 @@ def test_every_command_has_an_example():
     assert [name for name, example in _examples() if not example] == []
 
 
-ANNOTATING = {"labels", "annotations", "verdicts", "tracks", "review"}
+ANNOTATING = {"datasets", "export", "import", "labels", "annotations", "verdicts", "tracks", "review"}
 
 
 def _annotated(place, argus, project, video) -> dict[str, str]:
@@ -439,7 +439,19 @@ def _annotated(place, argus, project, video) -> dict[str, str]:
         project, video, followed,
     )  # fmt: skip
     assert json.loads(followed_row)["keyframes"] == 2
+    dataset = argus.ok("datasets", "create", "things", "--project", project).strip()
+    version, other_version = (
+        str(row["id"])
+        for row in place.library.sql(
+            "insert into dataset_versions (project_id, dataset_id, number, schema_version, content_hash, manifest_key,"
+            " query, ontology, counts) select %s, %s, n, 1, repeat('0', 64), 'none', '{}', '[]', '{\"frames\": 2}'"
+            " from generate_series(1, 2) n returning id", project, dataset,
+        )
+    )  # fmt: skip
     return {
+        "DATASET": dataset,
+        "OTHER_VERSION": other_version,
+        "VERSION": version,
         "OTHER_LABEL": other_label,
         "LABEL": label,
         "ANNOTATION": annotation,
@@ -465,6 +477,7 @@ def test_the_example_in_the_help_does_what_it_says(
     annotated = _annotated(place, argus, project, video) if name.split()[0] in ANNOTATING else {}
     if name == "review list":
         argus.ok("review", "next", "--project", project)
+    (tmp_path / "boxes.json").write_text("{}")
     things = {
         **annotated,
         "PROJECT": project,
