@@ -19,7 +19,13 @@ from transformers import SiglipConfig
 from argus_ray.catalog import models
 from argus_ray.catalog.statement import Tx
 from argus_ray.errors import ModelUnavailable
-from argus_ray.models.loading import Fetch, read_config, read_scalar, resolve, weights_id
+from argus_ray.models.loading import (
+    Fetch,
+    read_config,
+    read_scalar,
+    resolve,
+    weights_id,
+)
 from argus_ray.s3 import S3, locate
 from argus_ray.schemas.model import EmbeddingModel, Model
 from argus_ray.settings import Settings
@@ -103,6 +109,12 @@ def register_sam3(settings: Settings, uri: str, *, licence: str | None = None) -
     with _as_registrar(settings) as tx:
         tx.one(statement)
         return tx.one(models.known("sam3", wanted))
+
+
+def register_any(settings: Settings, uri: str) -> Model:
+    """Make weights of either family known to the catalogue. Raises ModelUnavailable."""
+    kind = read_config(resolve(uri, fetch=fetcher(settings))).get("model_type")
+    return register_sam3(settings, uri) if kind in {"sam3", "sam3_video"} else register(settings, uri)
 
 
 @contextmanager

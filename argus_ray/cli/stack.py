@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from argus_ray.errors import ConfigurationError, Unavailable
 from argus_ray.local.state import State
-from argus_ray.settings import DEMO_SIGLIP2, Settings
+from argus_ray.settings import DEMO_SAM3, DEMO_SIGLIP2, Settings
 
 
 @click.command()
@@ -90,7 +90,7 @@ def doctor(*, as_json: bool, demo_models: bool) -> None:
 def read_settings(*, demo_models: bool = False) -> Settings:
     """The settings of the environment. Raises: ConfigurationError naming the variables that are wrong."""
     try:
-        return Settings(siglip2_model=DEMO_SIGLIP2) if demo_models else Settings()
+        return Settings(siglip2_model=DEMO_SIGLIP2, sam3_model=DEMO_SAM3) if demo_models else Settings()
     except ValidationError as error:
         wrong = "; ".join(f"ARGUS_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
         raise ConfigurationError(f"the settings are wrong: {wrong}") from None

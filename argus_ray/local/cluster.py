@@ -56,6 +56,7 @@ class Application:
 
 APPLICATIONS = (
     Application("siglip2", "serve_apps.siglip2:build"),
+    Application("sam3", "serve_apps.sam3:build"),
     Application("api", "serve_apps.api.app:build", "/"),
     Application("dispatcher", "serve_apps.dispatcher:build"),
 )

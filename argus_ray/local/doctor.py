@@ -60,6 +60,7 @@ def examine(settings: Settings) -> list[Finding]:
         "ARGUS_SUPABASE_URL": functools.partial(_supabase, settings),
         "ARGUS_RAY_ADDRESS": functools.partial(_ray, settings),
         "SigLIP 2 weights": functools.partial(_weights, settings),
+        "SAM 3 weights": functools.partial(_concepts, settings),
     }
     return [Finding(subject, ok, detail) for subject, check in checks.items() for ok, detail in check()]
 
@@ -248,6 +249,15 @@ def _ray(settings: Settings) -> Lines:
             yield True, f"{settings.ray_dashboard_url} answers"
     elif settings.ray_address:
         yield False, "ARGUS_RAY_ADDRESS is set and ARGUS_RAY_DASHBOARD_URL is not: set both, or neither"
+
+
+def _concepts(settings: Settings) -> Lines:
+    """Argus runs without them, so that they are missing is no fault of the machine."""
+    name = settings.sam3_model
+    if loading.is_at_hand(name):
+        yield True, f"{name} is at hand"
+    else:
+        yield True, f"{name} is not at hand, and concepts are refused until it is: argus models add {name}"
 
 
 def _weights(settings: Settings) -> Lines:

@@ -1,7 +1,7 @@
 """From the name of a model to a folder of weights, and from the folder to a model that is whole.
 
-A name is a hub id (`google/siglip2-base-patch16-224`, with `@revision` where it matters), a folder, `demo:siglip2` for
-the small weights inside this package, or `s3://bucket/prefix`. This package knows nothing of S3: who composes it with an
+A name is a hub id (`google/siglip2-base-patch16-224`, with `@revision` where it matters), a folder, `demo:siglip2` or
+`demo:sam3` for the small weights inside this package, or `s3://bucket/prefix`. This package knows nothing of S3: who composes it with an
 object store passes `fetch`, which brings the objects under a URI into a folder.
 
 Nothing falls back in silence: weights that cannot be had, or that do not fill the whole model, are an error that says
@@ -13,7 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +27,7 @@ Fetch = Callable[[str], Path]
 DEMO_MODELS = Path(__file__).parent / "demo"
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
-_USED_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.md", "LICENSE*"]
+USED_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.md", "LICENSE*"]
 _HASHED_FILES = {".safetensors", ".json", ".model", ".txt"}
 
 Model = TypeVar("Model")
@@ -41,15 +43,15 @@ def resolve(uri: str, *, fetch: Fetch | None = None) -> Path:
                 f"{uri} lies in S3, which cannot be read here: fetch it, and name the folder", uri=uri
             )
         folder = fetch(uri)
-    elif (match := _HUB_ID.fullmatch(uri)) and not uri.startswith(".") and not Path(uri).exists():
-        folder = _from_hub(match["repo"], match["revision"])
+    elif (named := named_at_hub(uri)) and not uri.startswith(".") and not Path(uri).exists():
+        folder = _from_hub(*named)
     else:
         folder = Path(uri).expanduser()
     if not (folder / "config.json").is_file():
         raise ModelUnavailable(
             f"{uri} holds no model: there is no {folder / 'config.json'}. Name a hub id such as "
-            "google/siglip2-base-patch16-224, a folder that save_pretrained wrote, an s3:// prefix with the same files, or "
-            "demo:siglip2",
+            "google/siglip2-base-patch16-224 or facebook/sam3, a folder that save_pretrained wrote, an s3:// prefix with the same "
+            "files, demo:siglip2 or demo:sam3",
             uri=uri,
         )
     return folder
@@ -57,6 +59,35 @@ def resolve(uri: str, *, fetch: Fetch | None = None) -> Path:
 
 def _from_hub(repo: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
+
+    with asking_hub(repo, revision):
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=USED_FILES))
+
+
+def named_at_hub(uri: str) -> tuple[str, str | None] | None:
+    """Repository and revision of a hub id, `owner/name` or `owner/name@revision`; None for anything else."""
+    match = _HUB_ID.fullmatch(uri)
+    return (match["repo"], match["revision"]) if match else None
+
+
+def is_at_hand(uri: str) -> bool:
+    """Whether the weights can be had without the hub: they lie in S3, in a folder, in the package, or in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    named = named_at_hub(uri)
+    if uri.startswith("s3://"):
+        return True
+    if uri.startswith("demo:"):
+        return (DEMO_MODELS / uri.removeprefix("demo:")).is_dir()
+    if named is None or Path(uri).exists():
+        return Path(uri).expanduser().is_dir()
+    repo, revision = named
+    return isinstance(try_to_load_from_cache(repo, "config.json", revision=revision), str)
+
+
+@contextmanager
+def asking_hub(repo: str, revision: str | None = None) -> Iterator[None]:
+    """Around what asks the hub: its errors as ModelUnavailable, saying what to do."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -66,7 +97,7 @@ def _from_hub(repo: str, revision: str | None) -> Path:
     )
 
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=_USED_FILES))
+        yield
     except GatedRepoError as error:
         advice = f"its licence must be accepted once at https://huggingface.co/{repo}, and HF_TOKEN set to a token of that account"
         raise _unavailable(repo, advice) from error
@@ -76,14 +107,30 @@ def _from_hub(repo: str, revision: str | None) -> Path:
         raise _unavailable(
             repo, "the hub knows no such model: check the name, or set HF_TOKEN if it is private"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, _transport_error()) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in {401, 403}:
+            advice = (
+                f"the hub refuses the token in HF_TOKEN ({status}): make one that may read gated models at "
+                "https://huggingface.co/settings/tokens, of the account that accepted the licence"
+            )
+            raise _unavailable(repo, advice) from error
         advice = (
             "the hub cannot be reached and no copy is in the cache (HF_HOME). Give this machine a way to huggingface.co "
             "(and unset HF_HUB_OFFLINE), or download the model elsewhere and name its folder or s3:// prefix in "
-            "ARGUS_SIGLIP2_MODEL, or choose the small weights that ship with Argus (--demo-models), which know drawn "
-            "shapes only"
+            "ARGUS_SIGLIP2_MODEL or ARGUS_SAM3_MODEL, or choose the small weights that ship with Argus (--demo-models), "
+            "which know drawn shapes only"
         )
         raise _unavailable(repo, advice) from error
+
+
+def _transport_error() -> type[Exception]:
+    """What the hub's client raises where there is no connection; its HTTP library has had several names."""
+    from huggingface_hub import get_session
+
+    library = sys.modules[type(get_session()).__module__.partition(".")[0]]
+    error: type[Exception] = library.TransportError
+    return error
 
 
 def _unavailable(repo: str, advice: str) -> ModelUnavailable:

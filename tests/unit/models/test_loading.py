@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from argus_ray.errors import ModelUnavailable, ModelUnsupported
 from argus_ray.models import siglip2
-from argus_ray.models.loading import DEMO_MODELS, resolve, weights_id
+from argus_ray.models.loading import DEMO_MODELS, is_at_hand, resolve, weights_id
 
 
 @pytest.fixture
@@ -109,3 +109,9 @@ def test_the_weights_id_changes_with_what_an_embedding_depends_on_and_with_nothi
     assert after != before
     (copy / "tokenizer.json").write_text((copy / "tokenizer.json").read_text() + "\n")
     assert weights_id(copy) not in {before, after}
+
+
+def test_weights_are_at_hand_where_no_hub_is_needed(copy, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert all(map(is_at_hand, ["demo:siglip2", str(copy), "s3://bucket/models/one"]))
+    assert not any(map(is_at_hand, ["demo:other", "/no/such/folder", "facebook/sam3", "facebook/sam3@main"]))
