@@ -14,6 +14,8 @@ setup: .venv/.ready ## Make .venv and install Argus into it, with the embedded s
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Argus needs Python 3.11 or newer: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PYTHON) -m venv $(BIN)/../readers  # what reads our exports in tests holds other versions of what we need
+	$(BIN)/../readers/bin/python -m pip install --quiet --disable-pip-version-check 'datumaro>=1.13,<2' 'trackeval>=1.3,<2'
 	@touch $@
 
 check: setup ## Format, lint, types, import rules, spelling, migrations, generated text

@@ -29,6 +29,7 @@ from argus_ray.cli import (
     stack,
     tracks,
     upload,
+    verify,
     videos,
 )
 from argus_ray.cli.endpoint import Endpoint
@@ -63,7 +64,7 @@ for _command in (
     *(account.login, account.logout, account.whoami, projects.projects, projects.members, projects.keys),
     *(upload.upload, videos.videos, videos.frames, jobs.jobs, search.search),
     *(labels.labels, annotating.annotation_group, annotating.verdicts, tracks.tracks, review.review),
-    *(datasets.datasets, datasets.export, datasets.import_),
+    *(datasets.datasets, datasets.export, datasets.import_, verify.verify),
 ):
     cli.add_command(_command)
 

@@ -98,12 +98,14 @@ def export(settings: Settings, started: Started, tell: Tell) -> Effects:
 
 
 def download(s3: S3, manifest_key: str, folder: Path) -> None:
-    """The files of a manifest."""
+    """The files of a manifest. Raises NotFound where it is gone."""
     prefix = manifest_key.removesuffix("dataset.json")
     for key, _ in s3.etags_under(prefix):
         with (folder / key.removeprefix(prefix)).open("wb") as file:
             for piece in s3.stream(s3.at(key)):
                 file.write(piece)
+    if not (folder / "dataset.json").exists():
+        raise NotFound("the manifest of this version is not in S3 any more", manifest_key=manifest_key)
 
 
 def stored_of(database: Database, s3: S3, video_id: UUID, scratch: Path) -> Stored:

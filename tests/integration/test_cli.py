@@ -28,8 +28,8 @@ from tests.library import MEBIBYTE
 from tests.line import Line
 
 PASSWORD = "correct horse battery"
-ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register", "datasets diff"}
-"""Examples of what starts, stops or sets up a whole stack, and of frozen manifests: tests of those run them."""
+ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register", "models add", "datasets diff"}
+"""Examples of what starts, stops or sets up a whole stack, and of frozen manifests and exports: tests of those run them."""
 
 
 @pytest.fixture(scope="module")

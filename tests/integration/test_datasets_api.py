@@ -10,8 +10,16 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from argus_ray.cli import cli
+from argus_ray.datasets.every_frame import pictures
 from argus_ray.pipelines.dataset_work import WORKS
+from argus_ray.s3 import frame_key, original_key
+from argus_ray.video.limits import Limits
+from argus_ray.video.pictures import Output
+from argus_ray.video.work import Stored
+from tests import clips
 from tests.annotated import Annotated
 from tests.library import Library, library
 
@@ -178,3 +186,32 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_sent(ana, vic, project
     address = f"/v1/projects/{project.project_id}/imports"
     assert ana.post(address, json={"size_bytes": 2**40}).status_code == 413
     assert vic.post(address, json={"size_bytes": 1}).status_code == 403
+
+
+def test_an_export_is_verified_from_the_command_line(ana, place, tmp_path) -> None:
+    made = Annotated(place, place.project(ana))
+    made.label("car")
+    clip = clips.make(tmp_path / "a.mp4", seconds=1)
+    size_bytes, (width, height) = clip.path.stat().st_size, clip.displayed
+    video = made.video("a.mp4", *clip.pts_us[:2], size_bytes=size_bytes, width=width, height=height)
+    place.s3.put_file(original_key(made.project_id, video), clip.path)
+    stored = Stored(str(clip.path), "a.mp4", size_bytes)
+    pictured = {
+        one.pts_us: one.jpeg for one in pictures(stored, Output(long_side=1920, quality=85, model_size=32), Limits())
+    }
+    place.s3.put_frames([(frame_key(made.project_id, video, at), pictured[at]) for at in clip.pts_us[:2]])
+    for at in clip.pts_us[:2]:
+        made.box(video, at, "car", (0, 0, 0.25, 0.25))
+    version = made.freeze(made.dataset())
+    job = finished(ana, made, ana.post(f"/v1/dataset-versions/{version['id']}/exports", json={"format": "coco"}))
+    address = ana.get(f"/v1/jobs/{job['id']}/download").json()["url"]
+    (tmp_path / "coco-v1.zip").write_bytes(httpx.get(address, trust_env=False).content)
+    key = ana.post(f"/v1/projects/{made.project_id}/api-keys", json={"name": "verify"}).raise_for_status().json()["key"]
+
+    said = CliRunner().invoke(
+        cli, ["--url", place.url, "--api-key", key, "verify", str(tmp_path / "coco-v1.zip"), "--all"]
+    )
+
+    assert said.exit_code == 0, said.output
+    assert [line.split("\t")[2] for line in said.stdout.splitlines()] == ["same", "same"]
+    assert "2 same" in said.stderr
