@@ -90,7 +90,7 @@ def follow(
         followed.times_us.append(frame.pts_us)
         followed.presence[frame.pts_us] = _by_label(frame.presence, owner, len(thresholds))
         for seen in frame.objects:
-            if not rle.area(seen.mask):
+            if seen.box[2] <= 0:  # an empty mask
                 continue
             key = seen.prompt, seen.object_id
             tracklet = by_object.setdefault(key, Tracklet(owner[seen.prompt]))
