@@ -534,14 +534,16 @@ create trigger touch before update on datasets for each row execute function tou
 
 -- What a person replaces is kept, and so is what a pipeline removes of a person's; proposals that nobody touched are not.
 create function keep_history() returns trigger language plpgsql security definer set search_path = '' as $$
+declare
+  replaced_by constant text := argus.caller();  -- once, and not for every row
 begin
   if tg_op = 'UPDATE' then
     insert into argus.history (project_id, subject, subject_id, video_id, version, row, actor)
-    select b.project_id, tg_table_name, b.id, (o.row ->> 'video_id')::uuid, b.version, o.row, argus.caller()
+    select b.project_id, tg_table_name, b.id, (o.row ->> 'video_id')::uuid, b.version, o.row, replaced_by
     from before b join after a on a.id = b.id, lateral (select to_jsonb(b) as row) o where a.version <> b.version;
   else
     insert into argus.history (project_id, subject, subject_id, video_id, version, row, actor)
-    select b.project_id, tg_table_name, b.id, b.video_id, b.version, to_jsonb(b), argus.caller()
+    select b.project_id, tg_table_name, b.id, b.video_id, b.version, to_jsonb(b), replaced_by
     from before b where b.version > 1 or b.state <> 'proposed';
   end if;
   return null;
@@ -718,10 +720,12 @@ $$;
 create function record_changes() returns trigger language plpgsql security definer set search_path = '' as $$
 declare
   quiet constant text[] := array['updated_at', 'version', 'counts', 'polygon', 'points', 'first_vector', 'last_vector'];
+  actor constant text := argus.caller();  -- once, and not for every row
+  acts_as constant text := coalesce(argus.claims() ->> 'role', session_user);
 begin
   if tg_op = 'UPDATE' then
     insert into argus.audit (project_id, actor, role, action, subject, subject_id, changes, ip, request_id)
-    select c.project_id, argus.caller(), coalesce(argus.claims() ->> 'role', session_user), 'update', tg_table_name, c.id, c.changes,
+    select c.project_id, actor, acts_as, 'update', tg_table_name, c.id, c.changes,
       nullif(current_setting('request.ip', true), ''), nullif(current_setting('request.id', true), '')
     from (
       select n.project_id, n.id, (
@@ -732,12 +736,13 @@ begin
       ) as changes
       from after n join before o on o.id = n.id
       cross join lateral (select to_jsonb(o) - quiet || jsonb_build_object('shape', md5(concat(to_jsonb(o) -> 'counts',
-        to_jsonb(o) -> 'polygon', to_jsonb(o) -> 'points'))) as was) b
+        to_jsonb(o) -> 'polygon', to_jsonb(o) -> 'points'))) as was
+        offset 0) b  -- else it would be worked out again for every column
     ) c
     where c.changes is not null;
   else
     insert into argus.audit (project_id, actor, role, action, subject, subject_id, ip, request_id)
-    select n.project_id, argus.caller(), coalesce(argus.claims() ->> 'role', session_user), lower(tg_op), tg_table_name, n.id,
+    select n.project_id, actor, acts_as, lower(tg_op), tg_table_name, n.id,
       nullif(current_setting('request.ip', true), ''), nullif(current_setting('request.id', true), '')
     from after n;
   end if;
