@@ -33,11 +33,14 @@ async def get_frame_verdicts(frame_id: UUID, tx: UserTx) -> FrameVerdicts:
     )
 
 
-@router.put("/frames/{frame_id}/verdicts/{label_id}", operation_id="put_verdict", responses=documented(403, 412))
+@router.put("/frames/{frame_id}/verdicts/{label_id}", operation_id="put_verdict", responses=documented(403, 409, 412))
 async def put_verdict(
     frame_id: UUID, label_id: UUID, said: VerdictPut, versions: MayMatch, tx: UserTx, response: Response
 ) -> Verdict:
-    """Say whether every instance of a label on a frame is annotated, none is there, or some may be missing."""
+    """Say whether every instance of a label on a frame is annotated, none is there, or some may be missing.
+
+    None is there only where no accepted annotation is; one that comes later makes the word `partial`.
+    """
     frame = await tx.one(frames.get(frame_id))
     await labels_in_use(tx, frame.project_id, [label_id])
     place = (frame.project_id, frame.video_id, frame.pts_us, label_id)
@@ -63,7 +66,7 @@ async def delete_verdict(frame_id: UUID, label_id: UUID, tx: UserTx) -> None:
     "/projects/{project_id}/verdicts",
     operation_id="put_verdicts",
     dependencies=[Idempotent],
-    responses=documented(403),
+    responses=documented(403, 409),
 )
 async def put_verdicts(project_id: ProjectId, said: VerdictsPut, tx: UserTx) -> VerdictsGiven:
     """Say the same of many frames: at times of one video, or of all the frames that a target names; how many they are."""
