@@ -55,7 +55,7 @@ FIVE_SECONDS = {"policy": "fps", "fps": 0.2, "dedupe": False}
 
 def lines(sizes: Sizes) -> list[Line]:
     clips = [clip(sizes.backlog_clip_s, SIZE, MBIT_S, seed) for seed in range(DRAWN)]
-    with _place() as here, _ray():
+    with _place() as here, quiet_ray():
         model = _model(here.settings)
         pipeline, plain = [], []
         for _ in range(sizes.long_rounds):
@@ -354,7 +354,7 @@ def _place() -> Iterator[Place]:
 
 
 @contextmanager
-def _ray() -> Iterator[None]:
+def quiet_ray() -> Iterator[None]:
     """A local Ray of four logical CPUs, as `argus up` has it; quiet."""
     import ray
 

@@ -32,6 +32,8 @@ class Sizes:
     live: int = 12
     gallery: int = 320
     captions: int = 120
+    # concepts
+    labelled: int = 240
     # masks as run lengths
     masks: int = 100
 
@@ -56,5 +58,6 @@ QUICK = Sizes(
     live=2,
     gallery=8,
     captions=8,
+    labelled=48,
     masks=5,
 )
