@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from tests.bench import annotations as annotation_lines
-from tests.bench import database, first_result, frames, ingest, live, masks, report, retrieval
+from tests.bench import database, first_result, frames, ingest, labelling, live, masks, report, retrieval
 from tests.bench.measure import Failure, Line
 from tests.bench.sizes import FULL, QUICK, Sizes
 
@@ -32,6 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "annotations": annotation_lines.lines,
     "recall": retrieval.lines,
     "live": live.lines,
+    "autolabel": labelling.lines,
     "rle": masks.lines,
 }
 
