@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from tests.bench import annotations as annotation_lines
-from tests.bench import database, first_result, frames, ingest, labelling, live, masks, report, retrieval
+from tests.bench import database, first_result, frames, ingest, labelling, live, many_prompts, masks, report, retrieval
 from tests.bench.measure import Failure, Line
 from tests.bench.sizes import FULL, QUICK, Sizes
 
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "1": frames.local,  # and 2, in the same turns
     "3": frames.remote,
     "4": ingest.lines,
+    "6": many_prompts.lines,
     "7": database.write_vectors,
     "8": database.search_vectors,
     "9": database.queue,
