@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 POOL = "autolabel"
 IN_FLIGHT = 2
 FINDER_CPUS = 0.5
-FINDER_GPUS = 0.5  # where there are any: one GPU then also holds the deployment that answers requests
+FINDER_GPUS = 0.25  # where there are any: one GPU also holds the deployments that answer requests, and another run
 PROGRESS_S = 1.0
 
 
