@@ -29,7 +29,7 @@ from argus_ray.schemas.job import (
     TrackObjects,
 )
 
-MOST_FRAMES = 10_000_000
+MOST_FRAMES = 2_000_000
 """Of one job: what cutting it up may take of Postgres in one statement."""
 
 
