@@ -346,3 +346,27 @@ def test_numbers_that_overflow_are_an_error_and_not_an_answer(tmp_path):
         broken.detector.dot_product_scoring.text_proj.weight.fill_(float("inf"))
     with pytest.raises(ModelUnsupported, match="overflow"):
         broken.find(broken.features(pictures(1))[0], PROMPTS[:1])
+
+
+# -- the weights that ship -----------------------------------------------------------------------
+
+
+def test_the_demo_weights_find_what_is_named_in_scenes_they_have_not_seen():
+    model = sam3.load("demo:sam3", "cpu", parts=("concepts",))
+    rng = np.random.default_rng(99)
+    hits, told, true, overlaps = 0, 0, 0, []
+    for _ in range(20):
+        scene = random_scene(rng)
+        drawing = render(scene, 320, 180)
+        [features] = model.features([drawing.rgb])
+        named = {f"{thing.colour} {thing.shape}": [] for thing in scene.things}
+        for number, thing in enumerate(scene.things, 1):
+            if (drawing.ids == number).any():
+                named[f"{thing.colour} {thing.shape}"].append(rle.encode(drawing.ids == number))
+        for found, truth in zip(model.find(features, [Prompt(name) for name in named]), named.values(), strict=True):
+            best = rle.iou(truth, found.masks).max(axis=1, initial=0)
+            hits += int((best > 0.5).sum())
+            overlaps += best[best > 0.5].tolist()
+            told, true = told + len(found.masks), true + len(truth)
+    assert 2 * hits / (told + true) > 0.5
+    assert np.mean(overlaps) > 0.7
