@@ -18,6 +18,7 @@ from argus_ray import __version__
 from argus_ray.cli import (
     account,
     annotating,
+    concepts,
     datasets,
     demo,
     jobs,
@@ -26,6 +27,7 @@ from argus_ray.cli import (
     projects,
     review,
     search,
+    showing,
     stack,
     tracks,
     upload,
@@ -63,6 +65,7 @@ for _command in (
     *(stack.up, stack.status, stack.down, stack.doctor, demo.demo, models.models),
     *(account.login, account.logout, account.whoami, projects.projects, projects.members, projects.keys),
     *(upload.upload, videos.videos, videos.frames, jobs.jobs, search.search),
+    *(concepts.autolabel, concepts.track, concepts.predict, concepts.preview, showing.show),
     *(labels.labels, annotating.annotation_group, annotating.verdicts, tracks.tracks, review.review),
     *(datasets.datasets, datasets.export, datasets.import_, verify.verify),
 ):

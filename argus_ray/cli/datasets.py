@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 from uuid import UUID
 
 import click
 
 from argus_ray.cli.endpoint import Endpoint
 from argus_ray.cli.inputs import A_FILE, given, json_object, project_option
-from argus_ray.cli.output import FAILED, complain, json_option, show, show_json, show_one
+from argus_ray.cli.jobs import print_job
+from argus_ray.cli.output import complain, json_option, show, show_one
 from argus_ray.schemas.dataset import (
     DatasetCreate,
     DatasetQuery,
@@ -20,10 +21,7 @@ from argus_ray.schemas.dataset import (
     ImportFormat,
     Splits,
 )
-from argus_ray.schemas.job import Import, Job, JobState
-
-if TYPE_CHECKING:
-    from argus_ray.client import Client
+from argus_ray.schemas.job import Import, JobState
 
 DATASET_COLUMNS = ("id", "name", "versions", "query", "splits", "created_at")
 VERSION_COLUMNS = ("id", "number", "content_hash", "counts", "warnings", "author", "created_at")
@@ -128,7 +126,7 @@ def delete_dataset(endpoint: Endpoint, dataset_id: UUID) -> None:
 def freeze(context: click.Context, dataset_id: UUID, *, wait: bool, as_json: bool) -> None:
     """Make a version of what a dataset finds now, and print the job: argus datasets freeze DATASET"""
     with context.obj.client() as argus:
-        _tell(context, argus, argus.datasets.freeze(dataset_id), wait=wait, as_json=as_json)
+        print_job(context, argus, argus.datasets.freeze(dataset_id), wait=wait, as_json=as_json)
 
 
 @datasets.command("versions")
@@ -180,11 +178,11 @@ def export(
     with context.obj.client() as argus:
         job = argus.datasets.export(version_id, asked)
         if out is None:
-            _tell(context, argus, job, wait=False, as_json=as_json)
+            print_job(context, argus, job, wait=False, as_json=as_json)
             return
         ended = argus.jobs.wait(job.id, timeout_s=float("inf"))
         if ended.state is not JobState.SUCCEEDED:
-            _tell(context, argus, ended, wait=True, as_json=as_json)
+            print_job(context, argus, ended, wait=True, as_json=as_json)
             return
         transfers.fetch(lambda: argus.datasets.download(job.id), out)
     for line in (ended.result or {}).get("report", {}).get("lines", []):
@@ -225,19 +223,4 @@ def import_(
         spec = Import.model_validate(
             {"object_key": upload.object_key, "format": format_, "dry_run": not apply, **given(**asked)}
         )
-        _tell(context, argus, argus.jobs.create(project, spec), wait=not no_wait, as_json=as_json)
-
-
-def _tell(context: click.Context, argus: Client, job: Job, *, wait: bool, as_json: bool) -> None:
-    """Print the job's id, or where it was waited for its result; exit 1 unless it succeeded then."""
-    if not wait:
-        show_one(job, as_json=True) if as_json else click.echo(job.id)
-        return
-    ended = argus.jobs.wait(job.id, timeout_s=float("inf"))
-    if as_json:
-        show_one(ended, as_json=True)
-    elif ended.state is JobState.SUCCEEDED:
-        show_json(ended.result)
-    else:
-        complain(ended.reason.detail if ended.reason else f"the job was {ended.state}")
-    context.exit(0 if ended.state is JobState.SUCCEEDED else FAILED)
+        print_job(context, argus, argus.jobs.create(project, spec), wait=not no_wait, as_json=as_json)

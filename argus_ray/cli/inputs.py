@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,23 @@ def json_list(text: str) -> list[Any]:
     if not isinstance(value, list):
         raise click.BadParameter(f"{text!r} is not a JSON list")
     return value
+
+
+def fractions(count: int) -> Callable[[str], tuple[float, ...]]:
+    """So many fractions of a picture, as 0.1,0.2."""
+
+    def read(text: str) -> tuple[float, ...]:
+        try:
+            numbers = tuple(float(one) for one in text.split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != count or not all(0 <= one <= 1 for one in numbers):
+            raise click.BadParameter(
+                f"{text!r} is not {count} fractions of the picture, from 0 to 1, with commas between"
+            )
+        return numbers
+
+    return read
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from argus_ray.errors import ArgusError
+from argus_ray.errors import ArgusError, ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import BaseModel, ValidationError
 
 FAILED, USAGE, NOT_ALLOWED, NOT_FOUND, REFUSED, NOT_ANSWERING, INTERRUPTED, PIPE_CLOSED = 1, 2, 3, 4, 5, 6, 130, 141
@@ -58,19 +60,27 @@ def show(rows: Iterable[BaseModel], columns: Sequence[str], *, as_json: bool) ->
             click.echo("\t".join(line))
 
 
-def show_one(row: BaseModel, *, as_json: bool) -> None:
-    """One thing, a field a line."""
+def show_one(row: BaseModel, *, as_json: bool, without: Collection[str] = ()) -> None:
+    """One thing, a field a line; not those that are told in another way."""
     if as_json:
         show_json(row.model_dump(mode="json"))
         return
     for name, value in row.model_dump(mode="json", exclude_none=True).items():
-        if value not in ({}, []):
+        if value not in ({}, []) and name not in without:
             click.echo(f"{name}: {_cell(value)}")
 
 
 def show_json(value: Any) -> None:
     """One line of JSON. In ASCII, so that it is the same for every terminal and locale."""
     click.echo(json.dumps(value))
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Raises ConfigurationError where it cannot be written."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be written: {error.strerror}: choose another place") from error
 
 
 def complain(text: str) -> None:

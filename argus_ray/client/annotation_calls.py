@@ -159,6 +159,7 @@ class Annotations:
         to_us: int | None = None,
         label_ids: Sequence[Id] | None = None,
         states: Sequence[State] | None = None,
+        track_ids: Sequence[Id] | None = None,
         interpolate: bool | None = None,
     ) -> Pages[Annotation]:
         """Every annotation of a video or of a window of it, by time."""
@@ -169,6 +170,7 @@ class Annotations:
             to_us=to_us,
             label_id=_ids(label_ids),
             state=_states(states),
+            track_id=_ids(track_ids),
             interpolate=interpolate,
             limit=10_000,
         )

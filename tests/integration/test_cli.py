@@ -14,18 +14,24 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import click
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
+from argus_ray import weights
 from argus_ray.cli import cli, session
 from argus_ray.client import SessionAuth
 from argus_ray.errors import Unauthenticated
+from argus_ray.synthetic.video import encode_video, plan_video
+from tests import tiny_sam3
 from tests.desk import Command, desk, new_email
 from tests.library import MEBIBYTE
 from tests.line import Line
+from tests.served_sam3 import InProcess
 
 PASSWORD = "correct horse battery"
 ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register", "models add", "datasets diff"}
@@ -33,8 +39,12 @@ ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register", "model
 
 
 @pytest.fixture(scope="module")
-def place(postgres, s3, supabase):
-    with desk(postgres, s3, supabase, import_prefixes=[f"s3://{s3.bucket}/inbox"]) as place:
+def place(postgres, s3, supabase, tmp_path_factory):
+    sam3 = InProcess(tiny_sam3.write(tmp_path_factory.mktemp("sam3")), s3)
+    changes = {"import_prefixes": [f"s3://{s3.bucket}/inbox"], "sam3": sam3, "sam3_model": sam3.uri}
+    with desk(postgres, s3, supabase, **changes) as place:
+        owner = place.library.settings.model_copy(update={"database_url": SecretStr(place.owner_url)})
+        weights.register_sam3(owner, sam3.uri)
         yield place
 
 
@@ -377,6 +387,78 @@ def test_an_upload_shows_a_bar_on_a_terminal_whatever_the_file_is_called(place, 
     assert "[bold] 東京.mp4" in shown
 
 
+# -- concepts and pictures -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawn(place, argus, project, tmp_path):
+    """A ready video of two seconds in the project, what it shows, and a label."""
+    file = tmp_path / "drawn.mp4"
+    truth = plan_video(np.random.default_rng(5), 2, scenes=1, size=(320, 180))
+    encode_video(file, truth)
+    (video,) = argus.ok("upload", "--project", project, file).split()
+    place.make_ready(video, [truth.drawing_at(pts_us).rgb for pts_us in (0, 1_000_000)])
+    return video, truth, argus.ok("labels", "create", "red car", "--project", project).strip()
+
+
+def test_work_is_asked_for_by_the_names_of_labels_and_told_in_words(argus, project, drawn):
+    _, _, label = drawn
+    estimate = argus.ok("autolabel", "Red  Car", "--estimate", "--project", project)
+    assert estimate.startswith("2 frames in ")
+
+    job = argus.ok("autolabel", label, "--query", "red car", "--limit", "1", "--project", project).strip()
+    shown = argus.ok("jobs", "show", job)
+    assert "progress: 0%" in shown
+    assert "estimate: 1 frames in 1 segments, an unknown time (nothing was measured yet" in shown
+
+    unknown = argus("track", "blue car", "--project", project)
+    assert (unknown.code, unknown.out) == (5, "")
+    assert "it has red car; make it with" in unknown.err
+
+
+def test_what_a_model_finds_in_a_frame_is_printed_and_kept_where_that_is_said(place, argus, project, drawn):
+    video, _, label = drawn
+    frame = argus.ok("frames", "list", video).split()[0]
+
+    found = json.loads(argus.ok("predict", frame, "--text", "red car", "--threshold", "0", "--json"))
+    assert found["method"] == "sam3"
+    assert {"score", "mask", "box"} <= found["items"][0].keys()
+    assert argus("predict", frame, "--box", "0.1,0.2,0.3").code == 2
+
+    argus.ok("predict", frame, "--label", label, "--threshold", "0", "--save")
+    proposed = argus.ok("annotations", "list", video, "--state", "proposed").splitlines()
+    assert len(proposed) == len(found["items"])
+
+
+def test_a_video_is_shown_as_a_sheet_and_its_tracks_in_motion(place, argus, project, drawn, tmp_path):
+    video, truth, label = drawn
+    nothing = argus("show", video, "--out", tmp_path / "sheet.png")
+    assert nothing.code == 5
+    assert "there is nothing to draw" in nothing.err
+    (track,) = place.library.sql(
+        "insert into tracks (project_id, video_id, label_id, start_us, end_us, source, state)"
+        " values (%s, %s, %s, 0, 0, 'human', 'accepted') returning id", project, video, label,
+    )  # fmt: skip
+    for pts_us, x in ((0, 0.1), (1_000_000, 0.5)):
+        box = {"x": x, "y": 0.2, "w": 0.3, "h": 0.4}
+        new = {"video_id": video, "pts_us": pts_us, "label_id": label, "track_id": str(track["id"]), "box": box}
+        argus.ok("annotations", "create", json.dumps(new), "--project", project)
+
+    sheet, clip = tmp_path / "sheet.png", tmp_path / "clip.mp4"
+    assert argus.ok("show", video, "--out", sheet).strip() == str(sheet)
+    argus.ok("show", video, "--to", "1", "--out", clip)
+
+    with Image.open(sheet) as picture:
+        assert picture.width > 400
+    with av.open(str(clip)) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(pictures) == 25
+    for picture, pts_us, left in ((pictures[0], 0, 32), (pictures[-1], 960_000, 155)):  # the box moves
+        painted = np.abs(picture.astype(int) - truth.drawing_at(pts_us).rgb).max(axis=2)[60:90] > 50
+        assert painted[:, left - 4 : left + 5].any(axis=1).all()
+    assert argus("show", project, "--out", clip).code == 4
+
+
 # -- help ----------------------------------------------------------------------------------------
 
 
@@ -396,7 +478,10 @@ def test_every_command_has_an_example():
     assert [name for name, example in _examples() if not example] == []
 
 
-ANNOTATING = {"datasets", "export", "import", "labels", "annotations", "verdicts", "tracks", "review"}
+ANNOTATING = {
+    *("datasets", "export", "import", "labels", "annotations", "verdicts", "tracks", "review"),
+    *("autolabel", "track", "predict", "preview", "show"),
+}
 
 
 def _annotated(place, argus, project, video) -> dict[str, str]:
@@ -448,7 +533,9 @@ def _annotated(place, argus, project, video) -> dict[str, str]:
             " from generate_series(1, 2) n returning id", project, dataset,
         )
     )  # fmt: skip
+    (frame,) = place.library.sql("select id from frames where video_id = %s and pts_us = 0", video)
     return {
+        "FRAME": str(frame["id"]),
         "DATASET": dataset,
         "OTHER_VERSION": other_version,
         "VERSION": version,
