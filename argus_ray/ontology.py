@@ -46,9 +46,11 @@ async def merge(tx: AsyncTx, label_id: UUID, into: UUID) -> Label:
     attributes = merged_attributes(ends, goes_on)
     if attributes != goes_on.attributes:
         await tx.one(labels.take_attributes(into, attributes))
+    # words first: what moves after them ends an absence that nobody has contradicted
+    both = await tx.one(labels.end_in(label_id, into))
     await tx.run(labels.move_tracks(ends.project_id, label_id, into))
     await tx.run(labels.move_annotations(ends.project_id, label_id, into))
-    return await tx.one(labels.end_in(label_id, into))
+    return both
 
 
 def merged_attributes(ends: Label, goes_on: Label) -> list[Attribute]:

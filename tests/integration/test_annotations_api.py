@@ -201,7 +201,7 @@ def test_a_merge_moves_all_that_a_label_has(place, people, ann, project, video, 
     editor = people["editor"]
     auto = make_label(editor, project, name=uuid4().hex, attributes=[{"name": "doors", "kind": "number"}])
     (single,) = annotate(ann, project, box(video, auto, 0, attributes={"doors": 4}))
-    track = make_track(ann, video, auto, 1_000_000, 2_000_000)
+    track = make_track(ann, video, auto, 6_000_000, 7_000_000)
     frames = ann.get(f"/v1/videos/{video}/frames").json()["items"]
     words = {0: ("exhaustive_present", "exhaustive_absent"), 1: ("partial", "exhaustive_present"),
              2: ("exhaustive_absent", "exhaustive_absent"), 3: ("exhaustive_absent", None)}  # fmt: skip
