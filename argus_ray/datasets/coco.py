@@ -99,7 +99,7 @@ def _annotations(contents: Contents, split: str, report: Report) -> Iterator[dic
     number = 0
     for image, frame in enumerate(_of(contents, split), 1):
         for instance in losses.told(frame, "coco", report):
-            if instance.outside:
+            if instance.outside or pixels.is_lost(instance, frame.picture, report):
                 continue
             number += 1
             yield {
@@ -141,7 +141,8 @@ def _shape(instance: Instance, picture: Picture, report: Report) -> dict[str, An
                 [value * size[axis] for point in part[0] for axis, value in enumerate(point)]
                 for part in instance.polygon
             ]
-    return {"segmentation": segmentation, "bbox": bbox, "area": rle.area(covered)}
+    is_known = covered is instance.mask and instance.area_px is not None
+    return {"segmentation": segmentation, "bbox": bbox, "area": instance.area_px if is_known else rle.area(covered)}
 
 
 # -- in ------------------------------------------------------------------------------------------

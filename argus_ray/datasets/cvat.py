@@ -43,6 +43,7 @@ def write(contents: Contents, out: ZipWriter, report: Report) -> None:
                 drawn = [
                     _drawable(one, frame.picture, report, keyframes=contents.has_all_keyframes)
                     for one in losses.told(frame, "cvat-video", report)
+                    if not pixels.is_lost(one, frame.picture, report)
                 ]
                 seen.add(frame, [one for one in drawn if one.kind is not Kind.MASK])
                 seen.add(frame, [one for one in drawn if one.kind is Kind.MASK], apart=True)
@@ -122,29 +123,30 @@ def _track(
     *,
     alone: bool,
 ) -> Iterator[str]:
-    before: tuple[int, Picture, Instance] | None = None
+    before: tuple[int, Instance, str] | None = None  # its place, and its shape as it was written
     for place, picture, instance in shapes:
         if before is None:
             group = f' group_id="{instance.track}"' if alone and instance.track is not None else ""
             source = "auto" if instance.source == "model" else "manual"
             yield f'  <track id="{track}" label={quoted(instance.label)} source="{source}"{group}>\n'
-        elif before[0] + 1 < place and not before[2].outside:
-            yield _shape(before[0] + 1, before[1], before[2], labels, report, outside=True)
-        yield _shape(place, picture, instance, labels, report, outside=instance.outside)
-        before = place, picture, instance
+        elif before[0] + 1 < place and not before[1].outside:
+            yield _at(before[0] + 1, before[1], before[2], outside=True)
+        before = place, instance, _shape(picture, instance, labels, report)
+        yield _at(*before, outside=instance.outside)
     assert before is not None
-    if before[0] + 1 < frames and not before[2].outside:
-        yield _shape(before[0] + 1, before[1], before[2], labels, report, outside=True)
+    if before[0] + 1 < frames and not before[1].outside:
+        yield _at(before[0] + 1, before[1], before[2], outside=True)
     yield "  </track>\n"
 
 
-def _shape(
-    place: int, picture: Picture, instance: Instance, labels: Mapping[str, Category], report: Report, *, outside: bool
-) -> str:
-    common = (
-        f'frame="{place}" keyframe="{int(instance.keyframe or outside)}" outside="{int(outside)}" '
-        f'occluded="{int(instance.occluded)}"'
-    )
+def _at(place: int, instance: Instance, shape: str, *, outside: bool) -> str:
+    """The shape at a frame."""
+    keyframe = int(instance.keyframe or outside)
+    return shape.format(f'frame="{place}" keyframe="{keyframe}" outside="{int(outside)}"')
+
+
+def _shape(picture: Picture, instance: Instance, labels: Mapping[str, Category], report: Report) -> str:
+    """The element, with a place for what `_at` adds."""
     tag, where = _geometry(instance, picture)
     declared = {str(one["name"]) for one in labels[instance.label].attributes}
     attributes = []
@@ -155,7 +157,8 @@ def _shape(
             report.once(
                 "undeclared-attributes", "CVAT has only the attributes that a label declares: others are left out"
             )
-    return f'    <{tag} {common} {where} z_order="0">\n{"".join(attributes)}    </{tag}>\n'
+    inner = "".join(attributes).replace("{", "{{").replace("}", "}}")
+    return f'    <{tag} {{}} occluded="{int(instance.occluded)}" {where} z_order="0">\n{inner}    </{tag}>\n'
 
 
 def _geometry(instance: Instance, picture: Picture) -> tuple[str, str]:

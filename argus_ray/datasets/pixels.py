@@ -119,6 +119,19 @@ def outline(instance: Instance, picture: Picture) -> Rle | None:
     return None
 
 
+def is_lost(instance: Instance, picture: Picture, report: Report) -> bool:
+    """Whether a mask has no pixel in a picture that is smaller than its video; a line says so."""
+    if instance.mask is None or instance.mask.size == (picture.height, picture.width):
+        return False
+    mask = instance.mask_at(picture.height, picture.width)
+    if mask is not None and rle.area(mask):
+        return False
+    report.say(
+        "too-small", f"a mask of {instance.label!r} covers no pixel of its picture: it is left out", picture.file
+    )
+    return True
+
+
 def rings(instance: Instance, picture: Picture) -> Polygon:
     """The polygon that stands nearest to a shape; [] for a mask without pixels."""
     if instance.polygon is not None:

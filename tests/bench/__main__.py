@@ -12,7 +12,19 @@ from pathlib import Path
 import click
 
 from tests.bench import annotations as annotation_lines
-from tests.bench import database, first_result, frames, ingest, labelling, live, many_prompts, masks, report, retrieval
+from tests.bench import (
+    database,
+    exports,
+    first_result,
+    frames,
+    ingest,
+    labelling,
+    live,
+    many_prompts,
+    masks,
+    report,
+    retrieval,
+)
 from tests.bench.measure import Failure, Line
 from tests.bench.sizes import FULL, QUICK, Sizes
 
@@ -31,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "9": database.queue,
     "12": first_result.lines,
     "annotations": annotation_lines.lines,
+    "exports": exports.lines,
     "recall": retrieval.lines,
     "live": live.lines,
     "autolabel": labelling.lines,

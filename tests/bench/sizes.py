@@ -28,6 +28,7 @@ class Sizes:
     # annotations
     annotations: int = 1_000_000
     imported: int = 10_000
+    exported: int = 100_000
     # the running stack
     live: int = 12
     gallery: int = 320
@@ -55,6 +56,7 @@ QUICK = Sizes(
     latencies=5,
     annotations=10_000,
     imported=500,
+    exported=10_000,
     live=2,
     gallery=8,
     captions=8,
