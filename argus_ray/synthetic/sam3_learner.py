@@ -43,7 +43,7 @@ class Recipe:
     prompts: int = 8  # for each picture
     true_masks: int = 10
     false_masks: int = 4
-    boxes_every: int = 5
+    boxes_every: int = 2
     vision_share: float = 0.15  # of the learning rate, for the vision tower while finding
     where_weight: float = 6.0
     things: int = 4  # of each picture that are pointed at

@@ -170,6 +170,7 @@ def video_config(detector: Sam3Config) -> Sam3VideoConfig:
         tracker_config=tracker,
         low_res_mask_size=4 * image_size // PATCH,
         fill_hole_area=0,
+        new_det_thresh=0.5,  # as the threshold of what counts as found: the library's 0.7 is of its own weights
         hotstart_delay=0,
         hotstart_unmatch_thresh=0,
         hotstart_dup_thresh=0,

@@ -1,4 +1,4 @@
-"""Train the demo's SAM 3 from nothing, on one CPU core in about two hours.
+"""Train the demo's SAM 3 from nothing, on one CPU core in about an hour and a half.
 
     python -m argus_ray.synthetic.train_sam3 --out weights/
 
