@@ -161,3 +161,27 @@ def test_a_deleted_video_ends_its_part_of_the_work(here, stages, labels):
     drain(here, *stages)
     row = job(here, asked)
     assert (row["state"], row["result"]["frames"]) == ("succeeded", 2)
+
+
+def test_a_job_ends_with_what_its_project_lets_it_accept(here, stages):
+    label = add_label(here, "bus")
+    judged, video = add_drawn(here, frames=1, seed=11), add_drawn(here, frames=3, seed=12)
+    here.owner.execute(
+        "insert into annotations (project_id, video_id, pts_us, label_id, kind, x, y, w, h, source, state, score, model_id,"
+        " reviewed_by, reviewed_at) select %s, %s, 0, %s, 'box', 0, 0, 1, 1, 'model', 'accepted', 0.001, %s,"
+        " 'user:' || gen_random_uuid(), now() from generate_series(1, 200)",
+        (here.project_id, judged.id, label, stages[1].model_id),
+    )
+    here.owner.execute(
+        """update projects set settings = '{"auto_accept": {"enabled": true, "precision": 0.95}}' where id = %s""",
+        (here.project_id,),
+    )
+    try:
+        ask(here, "autolabel", [label], target=of_video(video))
+        drain(here, *stages)
+    finally:
+        here.owner.execute("update projects set settings = '{}' where id = %s", (here.project_id,))
+
+    found = here.all("select state, reviewed_by from annotations where video_id = %s", video.id)
+    assert found
+    assert {(row["state"], row["reviewed_by"]) for row in found} == {("accepted", "auto")}

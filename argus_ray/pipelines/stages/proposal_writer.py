@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Literal, cast
 from uuid import UUID, uuid5
 
+from argus_ray import thresholds
 from argus_ray.catalog import arriving, budgets, retracks, segments, tracklets, work
 from argus_ray.catalog.arriving import Arriving, Asked
 from argus_ray.catalog.connect import Database
@@ -105,7 +106,10 @@ class ProposalWriter:
                 claim.segment_id, kind=chunk["kind"], model_id=self.model_id, device=self.device, labels=chunk["labels"]
             )
             tx.run(rate)
-            return ends.finish(tx, claim, job_id, self.last_of_video(chunk))
+            ended = ends.finish(tx, claim, job_id, self.last_of_video(chunk))
+            if ended == "succeeded":
+                thresholds.auto_accept_after(tx, project_id)
+            return ended
         spent = tx.one(budgets.spent(project_id))
         if spent.is_used_up:
             tx.maybe(work.stop(job_id, spent.reached().reason()))
