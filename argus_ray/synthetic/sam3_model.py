@@ -218,6 +218,7 @@ def new_image_model(size: Architecture, tokenizer: CLIPTokenizer) -> Sam3Model:
     embeddings = words if words is not None else model.text_encoder.embeddings
     nn.init.normal_(embeddings.token_embedding.weight, std=0.7)
     nn.init.normal_(embeddings.position_embedding.weight, std=0.2)
+    nn.init.normal_(model.geometry_encoder.label_embed.weight, std=0.7)  # else "not like this" looks as "like this"
     return model
 
 

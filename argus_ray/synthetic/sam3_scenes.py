@@ -275,11 +275,11 @@ def exemplars(batch: Views, picture: int, concept: Concept, rng: np.random.Gener
     if not present:
         boxes[0], labels[0] = torch.tensor([0.5, 0.5, 0.2, 0.3]), 1
         return Exemplars(boxes, labels, [], alone=True)
-    if len(meant) > 1 and chance < 0.5:  # "cars", but none like this one
+    if len(meant) > 1 and chance < 0.4:  # "cars", but none like this one
         other = meant[rng.integers(len(meant))]
         show(0, other, 0)
         return Exemplars(boxes, labels, [thing for thing in meant if thing not in like(other)], alone=False)
-    if meant and chance < 0.6:  # "cars", such as this one
+    if meant and chance < 0.65:  # "cars", such as this one
         show(0, meant[rng.integers(len(meant))], 1)
         return Exemplars(boxes, labels, meant, alone=False)
     if not meant and chance < 0.3:
