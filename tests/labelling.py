@@ -24,6 +24,7 @@ from argus_ray.s3 import frame_key
 from argus_ray.synthetic.video import VideoTruth, draw_frames, plan_video
 from tests import tiny_sam3
 from tests.ingesting import Place, place
+from tests.library import Library
 
 
 def labelling_place(
@@ -112,7 +113,7 @@ def job(here: Place, job_id: UUID) -> dict[str, Any]:
     return here.one("select * from jobs where id = %s", job_id)
 
 
-def drain(here: Place, finder: Any, writer: Any, *, kind: str = "autolabel") -> list[dict[str, Any]]:
+def drain(here: Place | Library, finder: Any, writer: Any, *, kind: str = "autolabel") -> list[dict[str, Any]]:
     """What a run does, in this process and without Ray: claim, answer, write, until nothing is queued."""
     database = Database(worker_url(here.settings))
     run_id, written = uuid4(), []
