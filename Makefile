@@ -32,5 +32,5 @@ bench: setup ## Run the benchmarks and write their table into the README
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
 	$(BIN)/python -m tests.bench
 
-demo: setup ## Start everything, draw videos, upload, ingest, search, stop: make demo [VIDEOS="a.mp4 b.mov"]
+demo: setup ## Start everything, draw videos, search them, find and follow concepts, export, stop: make demo [VIDEOS="a.mp4 b.mov"]
 	$(BIN)/argus demo $(VIDEOS)

@@ -10,9 +10,10 @@ import click
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def demo(files: tuple[Path, ...]) -> None:
-    """Start everything, upload, ingest, search, draw what was found, stop: argus demo a.mp4 b.mov
+    """Start everything, search, find, follow, correct, export, draw it all, stop: argus demo a.mp4 b.mov
 
-    Without files it draws its own videos, and knows what is right.
+    Without files it draws its own videos, and knows what is right. With files it ends after the ingest, since its small
+    weights know drawn shapes only.
     """
     from argus_ray.cli import demonstration
 
