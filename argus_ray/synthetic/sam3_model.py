@@ -84,6 +84,9 @@ def train_clip_tokenizer(entries: int = 900) -> CLIPTokenizer:
     )
     learnt = json.loads(draft.to_str())["model"]
     vocab: dict[str, int] = dict(learnt["vocab"])
+    # Letters that close a word are numbered by chance, another time otherwise: number them by the alphabet.
+    letters = sorted(piece for piece in vocab if len(piece) == len("a</w>") and piece.endswith("</w>"))
+    vocab |= dict(zip(letters, sorted(vocab[letter] for letter in letters), strict=True))
     for byte in alphabet:  # an unknown piece would become <|endoftext|>, which ends the text
         vocab.setdefault(f"{byte}</w>", len(vocab))
     merges = [tuple(pair) if isinstance(pair, list) else tuple(pair.split(" ")) for pair in learnt["merges"]]

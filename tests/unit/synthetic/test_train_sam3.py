@@ -52,8 +52,9 @@ def test_a_training_run_ends_in_a_folder_that_finds_points_and_follows(tmp_path)
     assert not info["unexpected_keys"]
 
 
-def test_a_known_word_is_one_token_and_no_byte_is_unknown():
+def test_a_known_word_is_always_the_same_token_and_no_byte_is_unknown():
     tokenizer = train_clip_tokenizer()
+    assert tokenizer.get_vocab() == train_clip_tokenizer().get_vocab()
     assert tokenizer.tokenize("the red buses") == ["the</w>", "red</w>", "buses</w>"]
     told = tokenizer("zebra ü 東")["input_ids"]
     assert told.count(tokenizer.eos_token_id) == 1
