@@ -10,20 +10,30 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
+from pydantic import SecretStr
 
+from argus_ray import weights
+from argus_ray.settings import DEMO_SAM3
+from argus_ray.synthetic.scene import random_scene
 from argus_ray.synthetic.video import encode_video, plan_video
 from tests.desk import desk, new_email
 from tests.ingesting import Place, running
+from tests.served_sam3 import InProcess
+from tests.working import working
 
 ROOT = Path(__file__).parent.parent.parent
 PASSWORD = "correct horse battery"
+RED_CAR = ("red", "car")
 ELSEWHERE = ("make demo", "argus up ", "ray job submit")
 """Blocks that begin a whole stack or need one: tests of the stack and of the demo run what they say."""
 
@@ -46,16 +56,21 @@ def folder(tmp_path_factory):
     (folder / "clips").mkdir()
     rng = np.random.default_rng(3)
     for name in ("street", "gate"):
-        encode_video(folder / "clips" / f"{name}.mp4", plan_video(rng, 2, scenes=1, size=(320, 180)))
+        scene = random_scene(rng, 1, sizes=(0.3, 0.36), allow=lambda colour, shape: (colour, shape) == RED_CAR)
+        encode_video(folder / "clips" / f"{name}.mp4", plan_video(rng, 2, scenes=[scene], size=(640, 360)))
     return folder
 
 
 @pytest.fixture(scope="module")
 def place(postgres, s3, supabase, ray_cluster, folder):
     """An Argus in which a run waits for work."""
-    with desk(postgres, s3, supabase, device="cpu", extractors=1, scratch=folder, lease_s=10) as place:
+    sam3 = InProcess(Path(DEMO_SAM3), s3)
+    changes = {"device": "cpu", "extractors": 1, "scratch": folder, "lease_s": 10, "sam3": sam3, "sam3_model": sam3.uri}
+    with desk(postgres, s3, supabase, **changes) as place:
+        owner = place.library.settings.model_copy(update={"database_url": SecretStr(place.owner_url)})
+        weights.register_sam3(owner, sam3.uri)
         here = Place(place.library.settings, place.library.owner, s3.client(), project_id=uuid4())
-        with closing(here.s3), running(here):
+        with closing(here.s3), running(here), working(place.library):
             yield place
 
 
@@ -71,13 +86,13 @@ def reader(place, folder):
         "ARGUS_PASSWORD": PASSWORD,
     }
     typed = "".join(SHELL).replace("me@example.com", new_email())
-    done = bash(typed + 'echo "$ARGUS_PROJECT"\nargus keys create readme\n', environment, folder)
-    *printed, project, key = done.splitlines()
+    done = bash(typed + 'echo "$ARGUS_PROJECT"\necho "$VIDEO"\nargus keys create readme\n', environment, folder)
+    *printed, project, video, key = done.splitlines()
     return SimpleNamespace(
         printed=printed,
         project=project,
         key=key,
-        environment={**environment, "ARGUS_PROJECT": project, "ARGUS_API_KEY": key},
+        environment={**environment, "ARGUS_PROJECT": project, "VIDEO": video, "ARGUS_API_KEY": key},
     )
 
 
@@ -102,6 +117,16 @@ def test_the_shell_example_uploads_waits_and_finds(reader):
 
     assert len(videos) == 2
     assert hits
+
+
+def test_the_shell_example_finds_follows_shows_and_exports(reader, folder):
+    assert any(" frames in " in line for line in reader.printed)
+    with Image.open(folder / "street.png") as sheet:
+        assert sheet.width > 400
+    with av.open(str(folder / "street.mp4")) as clip:
+        assert clip.streams.video[0].frames == 50
+    with zipfile.ZipFile(folder / "cars.zip") as export:
+        assert any(name.endswith(".jpg") for name in export.namelist())
 
 
 @pytest.mark.parametrize("text", PYTHON)
