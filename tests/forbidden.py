@@ -59,7 +59,7 @@ def everything_asked(gone: Flow) -> list[Asked]:
         Asked("POST", f"/v1/videos/{video.id}/tracks", {"label_id": str(label.id), "keyframes": [{"pts_us": 0, **shape}]}, True),
         Asked("PUT", verdict, {"verdict": "partial"}, True),
         Asked("DELETE", verdict, None, True),
-        Asked("POST", f"{tracked}:retrack", {"pts_us": gone.corrected["keyframe"].pts_us}),
+        Asked("POST", f"{tracked}:retrack", {"pts_us": gone.corrected["keyframe"].pts_us}, True),
         Asked("POST", f"{project}/labels", {"name": "another"}),
         Asked("PATCH", f"/v1/labels/{label.id}", {"name": "another"}),
         Asked("POST", f"/v1/labels/{label.id}:archive"),

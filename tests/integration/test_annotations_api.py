@@ -741,20 +741,20 @@ def test_a_link_is_cut_and_joined_by_a_person(place, ann, project, video, car):
 
 def test_a_track_is_tracked_again_from_a_corrected_keyframe_by_a_job(place, people, ann, project, video, car):
     track = make_track(ann, video, car, 2_000_000, 4_000_000)
-    path, editor = f"/v1/tracks/{track['id']}:retrack", people["editor"]
+    path = f"/v1/tracks/{track['id']}:retrack"
     place.sql(
         "insert into models (number, family, uri, weights_id, image_size)"
         " select coalesce(max(number), 0) + 1, 'sam3', %s, %s, 8 from models", place.settings.sam3_model, uuid4().hex,
     )  # fmt: skip
 
-    asked = editor.post(path, json={"pts_us": 2_000_000})
+    asked = ann.post(path, json={"pts_us": 2_000_000})
 
     assert asked.status_code == 202, asked.text
     assert (asked.json()["kind"], asked.json()["video_id"]) == ("track", video)
     assert asked.json()["spec"] == {"kind": "retrack", "track_id": track["id"], "pts_us": 2_000_000}
     assert asked.headers["location"] == f"/v1/jobs/{asked.json()['id']}"
-    assert problem(ann.post(path, json={"pts_us": 4_000_000})) == (403, "forbidden")
-    assert problem(editor.post(path, json={"pts_us": 3_000_000})) == (404, "not-found")
+    assert problem(people["viewer"].post(path, json={"pts_us": 4_000_000})) == (403, "forbidden")
+    assert problem(ann.post(path, json={"pts_us": 3_000_000})) == (404, "not-found")
 
 
 # -- roles -----------------------------------------------------------------------------------------

@@ -910,6 +910,9 @@ grant insert (project_id, name, query, splits), update (name, query, splits, del
 drop policy "Editors ask for work" on jobs;
 create policy "Editors ask for work" on jobs for insert to authenticated
   with check (project_id in (select my_projects('editor')) and state = 'queued');
+create policy "Annotators have what they corrected tracked again" on jobs for insert to authenticated
+  with check (project_id in (select my_projects('annotator')) and state = 'queued' and kind = 'track'
+              and spec ->> 'kind' = 'retrack');
 grant insert (spec, estimate) on jobs to authenticated;
 grant update (resumed_at_progress) on jobs to argus_worker;
 

@@ -147,7 +147,7 @@ async def end_track(track_id: UUID, asked: TrackEnd, versions: MayMatch, tx: Use
 )
 async def retrack_track(track_id: UUID, asked: TrackRetrack, tx: UserTx, settings: Settings, response: Response) -> Job:
     """Let the model follow it again from a corrected keyframe, both ways, as far as the next keyframe that a person made or
-    accepted; the job. Editors ask for jobs.
+    accepted; the job. Whoever may correct a keyframe may ask for it.
     """
     track = await tx.one(tracks.get(track_id))
     spec = Retrack(track_id=track_id, pts_us=asked.pts_us)
