@@ -235,7 +235,9 @@ def _timed(connection: psycopg.Connection[Any], statement: str) -> float:
     return time.perf_counter() - began
 
 
-def _fill(connection: psycopg.Connection[Any], model: EmbeddingModel, project: UUID, vectors: NDArray[np.float32]) -> None:
+def _fill(
+    connection: psycopg.Connection[Any], model: EmbeddingModel, project: UUID, vectors: NDArray[np.float32]
+) -> None:
     """A ready video of these vectors, folded into the indexed part, as fold leaves them."""
     (video,) = connection.execute(
         "with p as (insert into projects (id, name) values (%(project)s, 'bench') returning id), "
