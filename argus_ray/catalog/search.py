@@ -85,7 +85,9 @@ def size(model: EmbeddingModel, project_id: UUID, chosen: SearchFilter) -> State
     )
 
 
-def exact(model: EmbeddingModel, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]) -> Statement[Neighbour]:
+def exact(
+    model: EmbeddingModel, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]
+) -> Statement[Neighbour]:
     """The `POOL` nearest, by scanning all. `vector` has the model's dim and unit length."""
     return Statement(
         Neighbour,
@@ -114,7 +116,9 @@ def widen_index_scan() -> Statement[str]:
     )
 
 
-def indexed(model: EmbeddingModel, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]) -> Statement[Neighbour]:
+def indexed(
+    model: EmbeddingModel, project_id: UUID, chosen: SearchFilter, vector: Sequence[float]
+) -> Statement[Neighbour]:
     """The `CANDIDATES` nearest: the index's candidates ranked exactly, and the recent part scanned. Run it after
     `widen_index_scan`. `vector` has the model's dim and unit length.
     """
