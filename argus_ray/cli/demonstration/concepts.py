@@ -159,8 +159,9 @@ def _frame_at(truth: VideoTruth, pts_us: int) -> int:
 
 
 def _sheet(argus: Client, found: Found) -> bytes:
-    """Frames of every video on which something was found."""
-    groups = [annotated_frames(argus, video, FRAMES_SHOWN, job_id=found.job.id) for video in found.videos]
+    """Frames of every video on which something was found, a few of each."""
+    few = -(-FRAMES_SHOWN // len(found.videos))
+    groups = [annotated_frames(argus, video, few, job_id=found.job.id) for video in found.videos]
     title = _listed([label.name for label, _ in found.labels.values()])
     return frames_sheet(argus, in_turn(groups, FRAMES_SHOWN), title=title, job_id=found.job.id)
 
