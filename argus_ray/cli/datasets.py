@@ -186,7 +186,7 @@ def export(
             return
         transfers.fetch(lambda: argus.datasets.download(job.id), out)
     for line in (ended.result or {}).get("report", {}).get("lines", []):
-        complain(str(line))
+        complain(": ".join([*(line[name] for name in ("file", "place") if name in line), line["detail"]]))
     show_one(ended, as_json=True) if as_json else click.echo(out)
 
 
