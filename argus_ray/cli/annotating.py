@@ -234,7 +234,7 @@ def set_verdicts(
     *,
     as_json: bool,
 ) -> None:
-    """Give a verdict on frames: argus verdicts set LABEL exhaustive_absent --video VIDEO --at 0 --project PROJECT"""
+    """Give a verdict on frames: argus verdicts set LABEL exhaustive_present --video VIDEO --at 0 --project PROJECT"""
     said = VerdictsPut(
         video_id=video_id, pts_us=[round(at * 1e6) for at in at_s], label_id=label_id, verdict=Word(verdict)
     )

@@ -34,7 +34,7 @@ from tests.line import Line
 from tests.served_sam3 import InProcess
 
 PASSWORD = "correct horse battery"
-ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register", "models add", "datasets diff"}
+ELSEWHERE = {"up", "status", "down", "doctor", "demo", "models register", "models add", "datasets diff", "verify"}
 """Examples of what starts, stops or sets up a whole stack, and of frozen manifests and exports: tests of those run them."""
 
 
