@@ -71,11 +71,15 @@ class ProposalWriter:
             reason = (
                 error if isinstance(error, ArgusError) else ArgusError(f"what was found could not be written: {error}")
             )
-            most = self.max_attempts
         try:
             return self.database.retry(
                 lambda tx: ends.retry_or_fail(
-                    tx, claim, job_id, reason.reason(), max_attempts=most, last_of_video=self.last_of_video(chunk)
+                    tx,
+                    claim,
+                    job_id,
+                    reason.reason(),
+                    max_attempts=self.max_attempts,
+                    last_of_video=self.last_of_video(chunk),
                 )
             )
         except FenceLost:
