@@ -57,7 +57,7 @@ class _Argus(click.Group):
 @click.version_option(__version__, prog_name="argus")
 @click.pass_context
 def cli(context: click.Context, url: str | None, api_key: str | None) -> None:
-    """Turn a pile of video into something a team can search."""
+    """Turn a pile of video into something a team can search and label."""
     context.obj = Endpoint(url, api_key)
 
 

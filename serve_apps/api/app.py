@@ -86,7 +86,7 @@ def create_app(
     app = FastAPI(
         title="Argus",
         version="1",
-        summary="Turn a pile of video into something a team can search.",
+        summary="Turn a pile of video into something a team can search and label.",
         lifespan=lifespan,
         redirect_slashes=False,
         docs_url=None,
